@@ -1,0 +1,1 @@
+"""The HTTP edge: authenticates, validates, seals and accepts intents into the stream, and answers reads."""

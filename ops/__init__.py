@@ -1,0 +1,1 @@
+"""The `paymesh` command: demo, dev, migrate, keys, accounts, intents and invariants."""

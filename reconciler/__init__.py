@@ -1,0 +1,1 @@
+"""Keeps the mesh honest: sweeps what is stuck and proves that the stores agree."""

@@ -1,0 +1,1 @@
+"""What every service stands on: pure vocabulary first, then streams, ledger and database."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: the pool, the migrations, and nothing that knows what a payment is."""
