@@ -6,7 +6,8 @@
     ├── Transient            nothing happened; the same call may be made again
     ├── OutcomeUnknown       it may have happened; ask before doing anything else
     ├── Permanent            it did not happen and never will; stop, compensate
-    │   └── BadInput         the caller's words are at fault
+    │   ├── BadInput         the caller's words are at fault
+    │   └── Misconfigured    the environment is at fault; the process does not start
     ├── StoreMismatch        this store does not belong to this mesh; nobody may write to it
     └── InvariantViolation   the books contradict themselves; the message is quarantined, the process exits
 
@@ -49,6 +50,12 @@ class BadInput(Permanent):
     """The input breaks a rule; nothing was accepted."""
 
     code = "bad_input"
+
+
+class Misconfigured(Permanent):
+    """The environment does not describe a process that may start."""
+
+    code = "misconfigured"
 
 
 class StoreMismatch(PaymeshError):

@@ -1,0 +1,57 @@
+"""The PostgreSQL pool: one way to open it, with every wait bounded.
+
+Rows give and accept `uuid.UUID` (asyncpg's own UUID is a subclass of it) and json columns stay text, so that a
+stored plan is read back byte for byte. This module must never know what a table means.
+"""
+
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+if TYPE_CHECKING:
+    Pool = asyncpg.Pool[asyncpg.Record]
+else:
+    Pool = asyncpg.Pool
+
+STATEMENT_TIMEOUT_S = 30.0
+_IDLE_IN_TRANSACTION_MS = 60_000
+_IDLE_CONNECTION_S = 300.0
+
+
+async def open_pool(
+    url: str,
+    *,
+    min_size: int = 1,
+    max_size: int = 8,
+    application_name: str = "paymesh",
+    connect_timeout_s: float = 10.0,
+    statement_timeout_s: float = STATEMENT_TIMEOUT_S,
+) -> Pool:
+    """Connect to PostgreSQL.
+
+    Args:
+        url: a libpq URL, unix sockets included (``postgresql://user@/name?host=/folder``).
+        min_size: connections opened at once and kept.
+        max_size: connections opened at most.
+        application_name: what `pg_stat_activity` shows, so that an operator sees whose connection it is.
+        connect_timeout_s: how long one connection may take to open.
+        statement_timeout_s: how long one statement may take before its outcome is unknown.
+
+    Raises:
+        asyncpg.PostgresError, OSError: no server, or no way in; see `shared.db.failures`.
+    """
+    pool: Pool = await asyncpg.create_pool(
+        url,
+        min_size=min_size,
+        max_size=max_size,
+        timeout=connect_timeout_s,
+        command_timeout=statement_timeout_s,
+        max_inactive_connection_lifetime=_IDLE_CONNECTION_S,
+        server_settings={
+            "application_name": application_name,
+            "timezone": "UTC",
+            # A paused process must not hold row locks over the others for ever.
+            "idle_in_transaction_session_timeout": str(_IDLE_IN_TRANSACTION_MS),
+        },
+    )
+    return pool

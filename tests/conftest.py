@@ -1,0 +1,113 @@
+"""What every test may ask for: real servers for the session, a fresh database and an empty Valkey for each test."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import redis as redis_sync
+from redis.asyncio import Redis
+
+from ops.embedded.postgres import postgres, postgres_url
+from ops.embedded.server import free_port
+from ops.embedded.tigerbeetle import tigerbeetle, tigerbeetle_binary
+from ops.embedded.valkey import valkey, valkey_url
+from shared.db.pool import Pool, open_pool
+from shared.sealing import KeyRing
+from tests.databases import Databases
+
+_KEYRING = "k2:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=,k1:ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="
+
+
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[Path]:
+    """A folder for the session's servers, reachable by the unprivileged user that PostgreSQL may run as."""
+    folder = Path(tempfile.mkdtemp(prefix="paymesh-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def databases(server_folder: Path) -> Iterator[Databases]:
+    """The session's PostgreSQL; without fsync, since no test cuts the power."""
+    data = server_folder / "postgres"
+    server = postgres(data, fsync=False)
+    server.start()
+    try:
+        made = Databases(lambda name: postgres_url(data, name))
+        yield made
+        made.close()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def database(databases: Databases) -> Iterator[str]:
+    """The URL of a migrated database that nobody else uses."""
+    url = databases.fresh()
+    yield url
+    databases.drop(url)
+
+
+@pytest_asyncio.fixture
+async def pool(database: str) -> AsyncIterator[Pool]:
+    """A small pool on this test's database."""
+    async with await open_pool(database, min_size=1, max_size=8, application_name="test") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def valkey_server(server_folder: Path) -> Iterator[str]:
+    """The URL of the session's Valkey, as durable as in production."""
+    port = free_port()
+    server = valkey(server_folder / "valkey", port)
+    server.start()
+    try:
+        yield valkey_url(port)
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def redis_url(valkey_server: str) -> str:
+    """The URL of a Valkey that is empty: no keys, no scripts."""
+    with redis_sync.Redis.from_url(valkey_server) as client:
+        client.flushall()
+        client.script_flush()
+    return valkey_server
+
+
+@pytest_asyncio.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """A client of the empty Valkey; answers are bytes."""
+    async with Redis.from_url(redis_url, decode_responses=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def keyring() -> KeyRing:
+    """A ring of two keys: k2 writes, k1 still reads."""
+    return KeyRing.parse(_KEYRING)
+
+
+@pytest.fixture(scope="session")
+def tigerbeetle_addresses(server_folder: Path) -> Iterator[str]:
+    """The address of a TigerBeetle cluster that lives as long as the session; ids must be the test's own.
+
+    Mark its tests ``@pytest.mark.tigerbeetle``.
+    """
+    binary = tigerbeetle_binary()
+    if binary is None:
+        pytest.skip("no TigerBeetle server on PATH or in TIGERBEETLE_BIN")
+    data = server_folder / "tigerbeetle"
+    port = free_port()
+    server = tigerbeetle(binary, data, port)
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop()
+        shutil.rmtree(data, ignore_errors=True)
