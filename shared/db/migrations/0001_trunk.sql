@@ -111,6 +111,9 @@ CREATE TABLE pm.intent (
     CHECK (state <> 'REJECTED' OR error_code IS NOT NULL)
 ) PARTITION BY RANGE (id);
 
+-- The open intents, few at any time: what the sweeper looks at. Terminal ones leave it.
+CREATE INDEX intent_open ON pm.intent (id) WHERE state IN ('VALIDATED', 'AUTHORIZED', 'IN_DOUBT');
+
 -- The plan is written down before it is carried out, and carried out byte for byte: hence json, not jsonb.
 CREATE TABLE pm.intent_attempt (
     intent_id  uuid        NOT NULL,
@@ -150,13 +153,6 @@ CREATE TABLE pm.account_balance (
     posted      numeric(38, 0) NOT NULL DEFAULT 0,
     updated_at  timestamptz    NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);
-
--- Where a walker stands: the sweeper's watermark, and later the reconciler's.
-CREATE TABLE pm.cursor (
-    name       text        PRIMARY KEY,
-    value      jsonb       NOT NULL,
-    updated_at timestamptz NOT NULL DEFAULT now()
-);
 
 CREATE TABLE pm.audit_log (
     id     bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -1,0 +1,27 @@
+"""What the intake counts: decisions by state and reason, and races lost to another orchestrator."""
+
+from prometheus_client import CollectorRegistry, Counter
+
+from shared.states import IntentState
+
+
+class IntakeMetrics:
+    """The intake's counters."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._decisions = Counter(
+            "paymesh_intents_decided", "Intents decided by this process.", ["state", "reason"], registry=registry
+        )
+        self._races = Counter(
+            "paymesh_decision_races_lost",
+            "Decisions that another orchestrator had recorded first.",
+            registry=registry,
+        )
+
+    def decided(self, state: IntentState, reason: str | None) -> None:
+        """Count one decision; `reason` is the stable code of a refusal."""
+        self._decisions.labels(state, reason or "").inc()
+
+    def lost_race(self) -> None:
+        """Count one decision that was already made."""
+        self._races.inc()
