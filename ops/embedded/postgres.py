@@ -160,7 +160,7 @@ def _initialise(programs: Path, data: Path, run_as: str | None) -> None:
          "--locale=C", "--no-instructions"],
         **as_user(run_as),
         cwd="/", check=False, capture_output=True, text=True, errors="replace",
-        preexec_fn=end_with_parent(),
+        start_new_session=True, preexec_fn=end_with_parent(),
     )  # fmt: skip
     if done.returncode != 0:
         raise ServerFailed(f"initdb failed\n{done.stdout}{done.stderr}")

@@ -1,21 +1,29 @@
-"""One child server: started with its log in a file, proven ready, stopped for certain.
+"""One child process: started with its log in a file, proven ready, stopped for certain.
 
-A child never outlives us: the kernel is asked to end it when this process dies, however it dies. It runs in a
-session of its own, so that Ctrl-C reaches us alone and the order of stopping stays ours.
+A child never outlives us: the kernel is asked to end it when this process dies, however it dies (Linux; elsewhere
+only an orderly end is covered). It runs in a session of its own, so that Ctrl-C reaches us alone and the order of
+stopping stays ours.
+
+The kernel ties a child to the *thread* that started it. This module must therefore never start one outside the main
+thread: it would be killed as soon as that thread ended.
 """
 
 import ctypes
 import os
+import pwd
 import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 _PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
+_READY_POLL_S = 0.02
 
 
 class ServerFailed(RuntimeError):
@@ -37,8 +45,36 @@ def accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _end_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def end_with_parent(number: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
+    """Return what a child runs before its program: have the kernel send it `number` when its parent dies.
+
+    To be passed as `preexec_fn`; runs after the child has changed its user, since that change drops the request.
+    """
+    if not sys.platform.startswith("linux"):
+        return lambda: None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    parent = os.getpid()
+
+    def tie() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+        if os.getppid() != parent:  # it died between fork and prctl: no signal will come any more
+            os._exit(1)
+
+    return tie
+
+
+class _AsUser(TypedDict, total=False):
+    user: int
+    group: int
+    extra_groups: list[str]
+
+
+def as_user(name: str | None) -> _AsUser:
+    """Return what `subprocess` must be told so that a child runs as the named user (None: as we do)."""
+    if name is None:
+        return {}
+    entry = pwd.getpwnam(name)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
 @dataclass(slots=True)
@@ -53,6 +89,8 @@ class Server:
     cwd: Path | None = None
     run_as: str | None = None
     stop_signal: signal.Signals = signal.SIGTERM
+    death_signal: signal.Signals = signal.SIGKILL
+    """What the kernel sends it should we die without stopping it."""
     start_timeout_s: float = 30.0
     stop_timeout_s: float = 15.0
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
@@ -73,8 +111,19 @@ class Server:
         """Whether the child is alive."""
         return self.process is not None and self.process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """How the child ended (negative: by that signal), or None."""
+        return None if self.process is None else self.process.poll()
+
     def spawn(self) -> None:
-        """Start the child without waiting for it to be ready."""
+        """Start the child without waiting for it to be ready.
+
+        Raises:
+            ServerFailed: called outside the main thread.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            raise ServerFailed(f"{self.name} must be started from the main thread, or it would end with this one")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.argv,
@@ -83,11 +132,9 @@ class Server:
                 stderr=subprocess.STDOUT,
                 env=None if self.env is None else dict(self.env),
                 cwd=self.cwd,
-                user=self.run_as,
-                group=self.run_as,
-                extra_groups=[] if self.run_as else None,
+                **as_user(self.run_as),
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - set before the child has threads
+                preexec_fn=end_with_parent(self.death_signal),  # noqa: PLW1509 - one prctl call, prepared before the fork
             )
 
     def wait_ready(self) -> None:
@@ -99,10 +146,10 @@ class Server:
         deadline = time.monotonic() + self.start_timeout_s
         while time.monotonic() < deadline:
             if not self.running:
-                raise ServerFailed(f"{self.name} ended while starting\n{self.log_tail()}")
+                raise ServerFailed(f"{self.name} ended while starting (exit {self.exit_code})\n{self.log_tail()}")
             if self.ready():
                 return
-            time.sleep(0.02)
+            time.sleep(_READY_POLL_S)
         self.stop()
         raise ServerFailed(f"{self.name} was not ready after {self.start_timeout_s:.0f} s\n{self.log_tail()}")
 
@@ -123,16 +170,26 @@ class Server:
 
     def stop(self) -> None:
         """Ask the child to stop; after its time-out, make it."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.process.send_signal(self.stop_signal)
-        try:
-            self.process.wait(self.stop_timeout_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        stop_together([self])
 
     def log_tail(self, lines: int = 20) -> str:
         """Return the last lines of the child's log."""
         if not self.log.exists():
             return "(no log)"
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def stop_together(servers: Sequence[Server]) -> None:
+    """Ask all these children to stop at once; make those that have not after their time-out."""
+    alive = [server for server in servers if server.running]
+    for server in alive:
+        server.send(server.stop_signal)
+        server.send(signal.SIGCONT)  # a child paused by a test or a debugger hears nothing else
+    asked_at = time.monotonic()
+    for server in alive:
+        left_s = max(0.0, asked_at + server.stop_timeout_s - time.monotonic())
+        try:
+            if server.process is not None:
+                server.process.wait(left_s)
+        except subprocess.TimeoutExpired:
+            server.kill()

@@ -3,24 +3,26 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
-from ops.embedded.server import Server, ServerFailed, accepts
+from ops.embedded.server import Server, ServerFailed, accepts, end_with_parent
 
 
-def tigerbeetle_binary() -> Path | None:
-    """Return the server binary from `TIGERBEETLE_BIN` or PATH, or None.
+def tigerbeetle_binary(environ: Mapping[str, str] | None = None) -> Path | None:
+    """Return the server binary from `TIGERBEETLE_BIN` or PATH of the environment (default: ours), or None.
 
     Raises:
         ServerFailed: `TIGERBEETLE_BIN` names something that cannot be run.
     """
-    named = os.environ.get("TIGERBEETLE_BIN")
+    env = os.environ if environ is None else environ
+    named = env.get("TIGERBEETLE_BIN")
     if named:
         path = Path(named)
         if not os.access(path, os.X_OK):
             raise ServerFailed(f"TIGERBEETLE_BIN={named} is not an executable file; mend or unset it")
         return path
-    found = shutil.which("tigerbeetle")
+    found = shutil.which("tigerbeetle", path=env.get("PATH"))
     return Path(found) if found else None
 
 
@@ -42,6 +44,8 @@ def tigerbeetle(binary: Path, data: Path, port: int) -> Server:
             check=False,
             capture_output=True,
             text=True,
+            start_new_session=True,
+            preexec_fn=end_with_parent(),
         )
         if done.returncode != 0:
             raise ServerFailed(f"tigerbeetle format failed\n{done.stderr}")
@@ -58,7 +62,7 @@ def tigerbeetle(binary: Path, data: Path, port: int) -> Server:
 def _has_direct_io(folder: Path) -> bool:
     probe = folder / ".direct-io"
     try:
-        os.close(os.open(probe, os.O_CREAT | os.O_WRONLY | os.O_DIRECT, 0o600))
+        os.close(os.open(probe, os.O_CREAT | os.O_WRONLY | getattr(os, "O_DIRECT", 0), 0o600))
     except OSError:
         return False
     finally:
