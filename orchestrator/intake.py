@@ -40,8 +40,7 @@ from shared.ledger.port import Ledger
 from shared.ledger.submit import Chain, Outcome, submit_chains
 from shared.states import TERMINAL, IntentState
 from shared.streams import keys
-from shared.streams.group import Entry
-from shared.streams.worker import DeadLetter, Done, HandBack, Verdict
+from shared.streams.verdicts import DeadLetter, Done, Entry, HandBack, Verdict
 
 
 @dataclass(slots=True)
@@ -51,7 +50,7 @@ class _Batch:
     verdicts: list[Verdict | None]
     intents: dict[int, tuple[IntentId, IntentMessage]] = field(default_factory=dict)
     resumes: dict[int, IntentId] = field(default_factory=dict)
-    accounts: dict[int, tuple[Account, OpenAccountMessage]] = field(default_factory=dict)
+    accounts: dict[int, tuple[IntentId, Account, OpenAccountMessage]] = field(default_factory=dict)
 
 
 class Intake:
@@ -78,10 +77,12 @@ class Intake:
             self._ledger,
             self._pool,
             self._known,
-            [(account, message.service_key) for account, message in batch.accounts.values()],
+            [(account, message.service_key) for _, account, message in batch.accounts.values()],
         )
-        for position, (account, request) in batch.accounts.items():
-            batch.verdicts[position] = _answer(account.name, "OPEN", request.waiter)
+        for position, (request, account, asked) in batch.accounts.items():
+            batch.verdicts[position] = Done(
+                delete=(_marker(request),), publish=_hint(account.name, "OPEN", asked.waiter)
+            )
         with database():
             stored = await record_drafts(self._pool, await self._drafts(batch))
             resumed = await read_intents(self._pool, list(batch.resumes.values())) if batch.resumes else {}
@@ -163,7 +164,7 @@ def _sort(batch: _Batch, position: int, envelope: Envelope) -> None:
         case ResumeMessage():
             batch.resumes[position] = parse_intent_id(envelope.id)
         case OpenAccountMessage():
-            batch.accounts[position] = (parse_account(body.name), body)
+            batch.accounts[position] = (parse_intent_id(envelope.id), parse_account(body.name), body)
 
 
 def _accounts_named(message: IntentMessage) -> tuple[str, ...]:
@@ -204,22 +205,22 @@ def _is_customer(name: str) -> bool:
 def _finished(intent: IntentId, state: IntentState | None, waiter: str | None) -> Verdict:
     if state is None:
         return HandBack()
-    done = _answer(str(intent), state, waiter)
-    return Done(
-        delete=(keys.acc(partition_of(intent), str(intent)),),
-        publish=((keys.intent_channel(str(intent)), state.encode()), *done.publish),
-    )
+    return Done(delete=(_marker(intent),), publish=(_change(intent, state), *_hint(str(intent), state, waiter)))
 
 
 def _resumed(intent: IntentId, state: IntentState | None) -> Verdict:
     """Finish a resume; an intent that the log does not know yet is still in its stream, and safe there."""
-    if state is None:
-        return Done()
-    return Done(publish=((keys.intent_channel(str(intent)), state.encode()),))
+    return Done(publish=(_change(intent, state),) if state is not None else ())
 
 
-def _answer(subject: str, state: str, waiter: str | None) -> Done:
-    """Return the verdict that wakes the gateway which waits for `subject`."""
-    if waiter is None:
-        return Done()
-    return Done(publish=((keys.gateway_channel(waiter), f"{subject} {state}".encode()),))
+def _marker(intent: IntentId) -> str:
+    return keys.acc(partition_of(intent), str(intent))
+
+
+def _change(intent: IntentId, state: IntentState) -> tuple[str, bytes]:
+    return keys.intent_channel(str(intent)), state.encode()
+
+
+def _hint(subject: str, state: str, waiter: str | None) -> tuple[tuple[str, bytes], ...]:
+    """Return what wakes the gateway that waits for `subject`, if one does."""
+    return ((keys.gateway_channel(waiter), f"{subject} {state}".encode()),) if waiter is not None else ()
