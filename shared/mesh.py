@@ -1,0 +1,284 @@
+"""Mesh identity: PostgreSQL, Redis and the ledger belong together, and none of them has lost its recent past.
+
+`install` writes a random id, once, into all three; `verify` compares them at every start; `tick` advances a counter
+in all three, every `TICK_S` seconds by the reconciler. A store that was swapped, emptied or restored from an older
+copy then contradicts the others, and the start ends with a `StoreMismatch` that names it.
+
+==========  ====================================================================================
+store       what it carries
+==========  ====================================================================================
+PostgreSQL  the row of `pm.mesh`: id, ledger kind, epoch, number of partitions, tick
+Redis       per slot the hash `mesh.{iN}`: id, epoch, tick
+ledger      an account that names the mesh, and one transfer of one unit per tick
+==========  ====================================================================================
+
+A tick first mends what a crash of the last one left behind, then advances the ledger, Redis and PostgreSQL, in this
+order and by one; whoever repeats a tick, or wakes up in the middle of one, changes nothing. Two healthy stores
+therefore differ by one tick, or by two while one is under way. The tolerance is `LAG_TICKS_MAX`: a loss of no more
+than that (30 s) goes unnoticed here, and is what synchronous replication and fsync are for.
+
+This module must never mend a store that lags beyond the tolerance, and never create a mark that was there before.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+from uuid import UUID
+
+from asyncpg import exceptions as pg
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from shared.db.failures import database
+from shared.db.pool import Pool
+from shared.errors import OutcomeUnknown, StoreMismatch, Transient
+from shared.streams import keys
+from shared.streams.client import refused, unreachable
+from shared.streams.script import Script
+
+TICK_S: Final = 10.0
+"""How often the reconciler ticks."""
+LAG_TICKS_MAX: Final = 3
+"""How many ticks a healthy store may lie behind another."""
+
+LedgerKind = Literal["tigerbeetle", "postgres"]
+
+_CLAIM: Final = Script("mesh_claim")
+_TICK: Final = Script("mesh_tick")
+_INSERT: Final = """
+INSERT INTO pm.mesh (id, ledger_kind, partitions) VALUES ($1, $2, $3) ON CONFLICT (singleton) DO NOTHING
+"""
+_CURE: Final = (
+    "Stop here: money may have moved that it does not know of. Point the settings at the right server, or restore "
+    "its newest copy; a development mesh starts afresh with `make clean`"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MeshIdentity:
+    """Who this mesh is, as PostgreSQL says."""
+
+    id: UUID
+    epoch: int
+    ledger_kind: LedgerKind
+    partitions: int
+
+    @property
+    def token(self) -> str:
+        """What accept compares with its slot: ``<mesh id>:<epoch>``."""
+        return f"{self.id}:{self.epoch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What one store says: `mesh` is None where it carries nothing, `epoch` where it keeps none."""
+
+    store: str
+    mesh: UUID | None
+    epoch: int | None
+    tick: int
+
+
+class LedgerMark(Protocol):
+    """The ledger's half, implemented by `shared.ledger.mesh_mark`, so that a gateway carries no ledger client."""
+
+    async def read(self) -> Mark:
+        """Return what the ledger carries."""
+        ...
+
+    async def claim(self, mesh: UUID) -> UUID:
+        """Name the mesh in the ledger unless one is named there already; return the one that stands."""
+        ...
+
+    async def advance(self, mesh: UUID, *, since: int, until: int) -> None:
+        """Book the ticks after `since` up to `until`; ticks that are booked already stay as they are."""
+        ...
+
+
+async def install(
+    *, pool: Pool, redis: Redis, ledger: LedgerMark, ledger_kind: LedgerKind, partitions: int, new_id: UUID
+) -> MeshIdentity:
+    """Make the three stores one mesh, or verify that they are one; safe to repeat and to interrupt.
+
+    `partitions` and `new_id` (a random UUID) count only the first time.
+
+    Raises:
+        StoreMismatch: a store belongs to another mesh, or has lost what it carried.
+        Transient, OutcomeUnknown: a store is out of reach; install again.
+    """
+    others = [*await _read_redis(redis, partitions), await ledger.read()]
+    found = await _read_postgres(pool)
+    if found is None:
+        # Read after the others: an installation that runs at the same time starts with PostgreSQL.
+        _refuse_used_stores(others)
+        with database():
+            await pool.execute(_INSERT, new_id, ledger_kind, partitions)
+        found = await _read_postgres(pool)
+    identity, mark = _present(found)
+    if mark.tick == 0:
+        # The first tick, PostgreSQL last, ends the installation; until then claims are repeated, after it never.
+        await _claim(identity, redis, ledger)
+        await tick(pool=pool, redis=redis, ledger=ledger)
+    return await verify(pool=pool, redis=redis, ledger=ledger, ledger_kind=ledger_kind)
+
+
+async def verify(
+    *, pool: Pool, redis: Redis, ledger: LedgerMark | None, ledger_kind: LedgerKind | None
+) -> MeshIdentity:
+    """Compare the stores and return who this mesh is; gateways, which hold no ledger client, pass None for both.
+
+    Raises:
+        StoreMismatch: naming every store that does not belong, and what to do.
+        Transient, OutcomeUnknown: a store is out of reach.
+    """
+    identity, mark = _present(await _read_postgres(pool))
+    if mark.tick == 0:
+        raise StoreMismatch("PostgreSQL: the mesh was never completely installed; run `paymesh migrate` again")
+    if ledger_kind is not None and ledger_kind != identity.ledger_kind:
+        raise StoreMismatch(_other_kind(identity.ledger_kind))
+    marks = [mark, *await _read_redis(redis, identity.partitions)]
+    if ledger is not None:
+        marks.append(await ledger.read())
+    compare(identity, marks)
+    return identity
+
+
+async def tick(*, pool: Pool, redis: Redis, ledger: LedgerMark) -> int:
+    """Advance the counter of all three stores by one and return it; several at once do no harm.
+
+    Raises:
+        StoreMismatch: a store no longer belongs, or lags beyond the tolerance; nothing was mended.
+        Transient, OutcomeUnknown: a store is out of reach; the next tick mends what this one left.
+    """
+    identity, mark = _present(await _read_postgres(pool))
+    books = await ledger.read()
+    marks = [mark, *await _read_redis(redis, identity.partitions), books]
+    compare(identity, marks)
+    newest = max(seen.tick for seen in marks)
+    if any(seen.tick < newest for seen in marks):
+        await _advance(identity, pool, redis, ledger, since=books.tick, until=newest)
+    await _advance(identity, pool, redis, ledger, since=newest, until=newest + 1)
+    return newest + 1
+
+
+def compare(identity: MeshIdentity, marks: Sequence[Mark]) -> None:
+    """Refuse stores that contradict the identity or lag behind the newest; pure.
+
+    Raises:
+        StoreMismatch: one sentence per store at fault, and what to do.
+    """
+    newest = max(marks, key=lambda mark: mark.tick)
+    faults = [fault for mark in marks for fault in _faults(identity, mark, newest)]
+    if faults:
+        raise StoreMismatch(f"{'; '.join(faults)}. {_CURE}")
+
+
+def _faults(identity: MeshIdentity, mark: Mark, newest: Mark) -> Iterator[str]:
+    lag = newest.tick - mark.tick
+    if mark.mesh is None:
+        yield f"{mark.store} carries no mark of mesh {identity.id}: it was emptied, or is another server"
+    elif mark.mesh != identity.id:
+        yield f"{mark.store} belongs to mesh {mark.mesh}, while PostgreSQL belongs to mesh {identity.id}"
+    elif mark.epoch is not None and mark.epoch != identity.epoch:
+        yield f"{mark.store} is in epoch {mark.epoch}, while PostgreSQL is in epoch {identity.epoch}"
+    elif lag > LAG_TICKS_MAX:
+        yield (
+            f"{mark.store} lags {lag} ticks (about {lag * TICK_S:.0f} s) behind {newest.store}: "
+            "it was restored from an older copy"
+        )
+
+
+def _other_kind(kept: LedgerKind) -> str:
+    if kept == "tigerbeetle":
+        return (
+            "ledger: this mesh keeps its books in TigerBeetle, and this process was given PostgreSQL for them; "
+            "set TIGERBEETLE_ADDRESSES (or put the tigerbeetle server back on PATH)"
+        )
+    return (
+        "ledger: this mesh keeps its books in PostgreSQL, and this process was given TigerBeetle for them; "
+        "unset TIGERBEETLE_ADDRESSES, or start a new mesh on empty stores (`make clean`, in development)"
+    )
+
+
+def _present(found: tuple[MeshIdentity, Mark] | None) -> tuple[MeshIdentity, Mark]:
+    if found is None:
+        raise StoreMismatch("PostgreSQL: this database belongs to no mesh; run `paymesh migrate`, or mend DATABASE_URL")
+    return found
+
+
+async def _read_postgres(pool: Pool) -> tuple[MeshIdentity, Mark] | None:
+    with database():
+        try:
+            row = await pool.fetchrow("SELECT id, epoch, ledger_kind, partitions, tick FROM pm.mesh")
+        except (pg.UndefinedTableError, pg.InvalidSchemaNameError):
+            return None
+    if row is None:
+        return None
+    identity = MeshIdentity(row["id"], row["epoch"], row["ledger_kind"], row["partitions"])
+    return identity, Mark("PostgreSQL", identity.id, identity.epoch, row["tick"])
+
+
+async def _read_redis(redis: Redis, partitions: int) -> list[Mark]:
+    with _redis():
+        return [await _read_slot(redis, slot) for slot in _slots(partitions)]
+
+
+async def _read_slot(redis: Redis, slot: str) -> Mark:
+    mesh, epoch, counted = await redis.execute_command(  # type: ignore[no-untyped-call]
+        "HMGET", keys.mesh(slot), "id", "epoch", "tick"
+    )
+    if mesh is None or epoch is None or counted is None:
+        return Mark(_named(slot), None, None, 0)
+    return Mark(_named(slot), UUID(mesh.decode()), int(epoch), int(counted))
+
+
+def _slots(partitions: int) -> Iterable[str]:
+    return map(keys.slot, range(partitions))
+
+
+def _named(slot: str) -> str:
+    return f"Redis (slot {slot})"
+
+
+def _refuse_used_stores(others: Sequence[Mark]) -> None:
+    """Refuse an empty PostgreSQL beside stores that have a past: theirs is the mesh that lost its database."""
+    for mark in others:
+        if mark.mesh is not None:
+            raise StoreMismatch(
+                f"PostgreSQL has no mesh, while {mark.store} belongs to mesh {mark.mesh}: "
+                f"the database was emptied, or is another server. {_CURE}"
+            )
+
+
+async def _claim(identity: MeshIdentity, redis: Redis, ledger: LedgerMark) -> None:
+    standing = [Mark("ledger", await ledger.claim(identity.id), None, 0)]
+    with _redis():
+        for slot in _slots(identity.partitions):
+            owner = await _CLAIM.run(redis, [keys.mesh(slot)], [str(identity.id), identity.epoch])
+            standing.append(Mark(_named(slot), UUID(owner.decode()), None, 0))
+    compare(identity, standing)
+
+
+async def _advance(
+    identity: MeshIdentity, pool: Pool, redis: Redis, ledger: LedgerMark, *, since: int, until: int
+) -> None:
+    await ledger.advance(identity.id, since=since, until=until)
+    with _redis():
+        for slot in _slots(identity.partitions):
+            if not await _TICK.run(redis, [keys.mesh(slot)], [str(identity.id), identity.epoch, until]):
+                raise StoreMismatch(f"{_named(slot)} lost its mark, or its epoch, while the mesh was running. {_CURE}")
+    with database():
+        await pool.execute("UPDATE pm.mesh SET tick = $1 WHERE tick < $1", until)
+
+
+@contextmanager
+def _redis() -> Iterator[None]:
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        if unreachable(error):
+            raise OutcomeUnknown(f"Redis is out of reach: {type(error).__name__}", code="redis_lost") from error
+        if refused(error):
+            raise Transient(f"Redis takes no writes: {type(error).__name__}", code="redis_unavailable") from error
+        raise
