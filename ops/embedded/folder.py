@@ -10,9 +10,9 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class Run:
     pid: int
     started_at: float
     urls: dict[str, str] = field(default_factory=dict)
+    environ: dict[str, str] = field(default_factory=dict)
+    """The variables by which another process finds the same stores."""
     children: tuple[tuple[str, int, float], ...] = ()
     """Name, process id and birth (unix s) of each child."""
 
@@ -79,18 +81,14 @@ class DataFolder:
         """Keep ports and ledger kind for the next run."""
         _write_json(self.path / _STATE, asdict(state))
 
-    def record_urls(self, urls: dict[str, str]) -> None:
-        """Let a second start say where this one answers."""
-        self._run = Run(self._run.pid, self._run.started_at, urls, self._run.children)
-        _write_json(self.path / _RUN, asdict(self._run))
+    def record_answers(self, urls: dict[str, str], environ: dict[str, str]) -> None:
+        """Let a second start say where this one answers, and commands find its stores."""
+        self._record(replace(self._run, urls=urls, environ=environ))
 
-    def record_children(self, servers: list[Server]) -> None:
+    def record_children(self, servers: Sequence[Server]) -> None:
         """Let a start after our sudden death know whom to wait for."""
-        born = [
-            (server.name, server.pid, psutil.Process(server.pid).create_time()) for server in servers if server.running
-        ]
-        self._run = Run(self._run.pid, self._run.started_at, self._run.urls, tuple(born))
-        _write_json(self.path / _RUN, asdict(self._run))
+        found = ((server.name, server.pid, _born(server.pid)) for server in servers if server.running)
+        self._record(replace(self._run, children=tuple((name, pid, at) for name, pid, at in found if at is not None)))
 
     def key_ring(self) -> Path:
         """Return the key ring's file, written once with a key nobody else has."""
@@ -108,6 +106,10 @@ class DataFolder:
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
+
+    def _record(self, run: Run) -> None:
+        self._run = run
+        _write_json(self.path / _RUN, asdict(run))
 
     def close(self) -> None:
         """Give the folder back."""
@@ -131,7 +133,7 @@ def owned(path: Path) -> Iterator[DataFolder]:
     if earlier is not None:
         _outlive(earlier)
     folder = DataFolder(path, lock)
-    folder.record_urls({})
+    folder.record_children([])
     try:
         yield folder
     finally:
@@ -144,7 +146,7 @@ def read_run(path: Path) -> Run | None:
     if found is None:
         return None
     children = tuple((name, pid, born) for name, pid, born in found["children"])
-    return Run(found["pid"], found["started_at"], found["urls"], children)
+    return Run(found["pid"], found["started_at"], found["urls"], found["environ"], children)
 
 
 def running_run(path: Path) -> Run | None:
@@ -184,9 +186,14 @@ def _outlive(earlier: Run) -> None:
 
 
 def _same_process(pid: int, born: float) -> psutil.Process | None:
+    """Return the process unless its id has meanwhile been given to another."""
+    now = _born(pid)
+    return psutil.Process(pid) if now is not None and abs(now - born) < _BORN_TOLERANCE_S else None
+
+
+def _born(pid: int) -> float | None:
     try:
-        process = psutil.Process(pid)
-        return process if abs(process.create_time() - born) < _BORN_TOLERANCE_S else None
+        return float(psutil.Process(pid).create_time())
     except psutil.NoSuchProcess:
         return None
 

@@ -94,7 +94,7 @@ async def running_stack(plan: StackPlan, *, prepare: Prepare, say: Say) -> Async
         _start(layout.services, children, folder)
         await _all_ready(layout.services)
         stack = layout.stack(plan)
-        folder.record_urls(_urls(stack))
+        folder.record_answers(_urls(stack), stack.stores.environ({}))
         async with _supervised(plan, children, folder, say):
             yield stack
 

@@ -1,0 +1,7 @@
+-- The next accounts by name, each with what the read model says it holds.
+SELECT m.name, m.id, m.ledger, b.posted::text AS posted
+FROM pm.tb_account_map AS m
+LEFT JOIN pm.account_balance AS b ON b.account_id = m.id
+WHERE m.name > $1
+ORDER BY m.name
+LIMIT $2

@@ -1,0 +1,151 @@
+"""Service keys: who may post, with which secret, until when.
+
+A secret is shown once, when it is made, and stored sealed (context: the key's id, field ``secret``). Gateways notice
+every change within a second. This module must never log, store or return a secret that is not new.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import asyncpg
+
+from gateway.keys import SECRET_FIELD
+from gateway.permissions import parse_permissions
+from ops.audit import audit
+from shared.db.pool import Pool
+from shared.errors import BadInput
+from shared.sealing import KeyRing, seal
+
+OVERLAP_MAX: Final = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class NewSecret:
+    """A secret that has just been made; nobody can show it again."""
+
+    key: str
+    secret: str = field(repr=False)
+    previous_ends_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key as operators see it."""
+
+    id: str
+    owner: str
+    permissions: Mapping[str, Any]
+    previous_ends_at: datetime | None
+    disabled_at: datetime | None
+    created_at: datetime
+
+
+async def create_key(
+    pool: Pool, ring: KeyRing, *, key: str, owner: str, permissions: Mapping[str, Any], actor: str
+) -> NewSecret:
+    """Make a key and its secret.
+
+    Raises:
+        BadInput: the permissions say nothing a gateway understands, or the id is taken or malformed.
+    """
+    document = json.dumps(permissions)
+    parse_permissions(document)
+    secret = _new_secret()
+    try:
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute(
+                "INSERT INTO pm.service_key (id, owner, permissions, secret) VALUES ($1, $2, $3::jsonb, $4)",
+                key,
+                owner,
+                document,
+                _sealed(ring, key, secret),
+            )
+            await audit(connection, actor=actor, action="key.create", target=key, detail={"permissions": permissions})
+    except asyncpg.UniqueViolationError:
+        raise BadInput(f"there is a key {key} already; rotate it, or choose another id", code="key_exists") from None
+    except asyncpg.CheckViolationError:
+        raise BadInput("a key's id consists of 1 to 64 of A-Z a-z 0-9 _ -", code="bad_key_id") from None
+    return NewSecret(key, secret)
+
+
+async def rotate_key(pool: Pool, ring: KeyRing, *, key: str, overlap: timedelta, actor: str, reason: str) -> NewSecret:
+    """Give a key a new secret; the old one stays good for the overlap, an even older one ends now.
+
+    Raises:
+        BadInput: there is no such key, it is disabled, or the overlap is out of range.
+    """
+    if not timedelta(0) <= overlap <= OVERLAP_MAX:
+        raise BadInput(f"an overlap lies between 0 and {OVERLAP_MAX.days} days", code="bad_overlap")
+    secret = _new_secret()
+    async with pool.acquire() as connection, connection.transaction():
+        row = await connection.fetchrow(
+            """UPDATE pm.service_key SET
+                 previous_secret = CASE WHEN $3 > interval '0' THEN secret END,
+                 previous_ends_at = CASE WHEN $3 > interval '0' THEN now() + $3 END,
+                 secret = $2, updated_at = now()
+               WHERE id = $1 AND disabled_at IS NULL RETURNING previous_ends_at""",
+            key,
+            _sealed(ring, key, secret),
+            overlap,
+        )
+        if row is None:
+            raise await _no_such_key(connection, key)
+        await audit(
+            connection,
+            actor=actor,
+            action="key.rotate",
+            target=key,
+            reason=reason,
+            detail={"overlap_s": int(overlap.total_seconds())},
+        )
+    return NewSecret(key, secret, row["previous_ends_at"])
+
+
+async def disable_key(pool: Pool, *, key: str, actor: str, reason: str) -> None:
+    """Refuse a key from now on, both its secrets.
+
+    Raises:
+        BadInput: there is no such key, or it is disabled already.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        done = await connection.fetchval(
+            "UPDATE pm.service_key SET disabled_at = now(), updated_at = now() "
+            "WHERE id = $1 AND disabled_at IS NULL RETURNING id",
+            key,
+        )
+        if done is None:
+            raise await _no_such_key(connection, key)
+        await audit(connection, actor=actor, action="key.disable", target=key, reason=reason)
+
+
+async def list_keys(pool: Pool) -> list[KeyRow]:
+    """Return every key, by its id, without secrets."""
+    rows = await pool.fetch(
+        "SELECT id, owner, permissions, CASE WHEN previous_ends_at > now() THEN previous_ends_at END AS ends_at, "
+        "disabled_at, created_at FROM pm.service_key ORDER BY id"
+    )
+    return [
+        KeyRow(
+            row["id"], row["owner"], json.loads(row["permissions"]), row["ends_at"], row["disabled_at"],
+            row["created_at"],
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def _new_secret() -> str:
+    return f"pms_{secrets.token_urlsafe(32)}"
+
+
+def _sealed(ring: KeyRing, key: str, secret: str) -> str:
+    return seal(ring, context=key, field=SECRET_FIELD, text=secret)
+
+
+async def _no_such_key(connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]", key: str) -> BadInput:
+    if await connection.fetchval("SELECT true FROM pm.service_key WHERE id = $1", key):
+        return BadInput(f"key {key} is disabled", code="key_disabled")
+    return BadInput(f"there is no key {key}", code="unknown_key")
