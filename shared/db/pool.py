@@ -4,6 +4,7 @@ Rows give and accept `uuid.UUID` (asyncpg's own UUID is a subclass of it) and js
 stored plan is read back byte for byte. This module must never know what a table means.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -26,6 +27,7 @@ async def open_pool(
     application_name: str = "paymesh",
     connect_timeout_s: float = 10.0,
     statement_timeout_s: float = STATEMENT_TIMEOUT_S,
+    server_settings: Mapping[str, str] | None = None,
 ) -> Pool:
     """Connect to PostgreSQL.
 
@@ -36,6 +38,7 @@ async def open_pool(
         application_name: what `pg_stat_activity` shows, so that an operator sees whose connection it is.
         connect_timeout_s: how long one connection may take to open.
         statement_timeout_s: how long one statement may take before its outcome is unknown.
+        server_settings: parameters of every session, beside those that all of ours have.
 
     Raises:
         asyncpg.PostgresError, OSError: no server, or no way in; see `shared.db.failures`.
@@ -52,6 +55,7 @@ async def open_pool(
             "timezone": "UTC",
             # A paused process must not hold row locks over the others for ever.
             "idle_in_transaction_session_timeout": str(_IDLE_IN_TRANSACTION_MS),
+            **(server_settings or {}),
         },
     )
     return pool

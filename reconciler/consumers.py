@@ -1,0 +1,26 @@
+"""Consumers that are gone: every process start leaves a name in the group; empty, silent ones are forgotten.
+
+A consumer that still holds entries is never touched, since deleting it would destroy them: reclaim empties it first.
+"""
+
+from typing import Final
+
+from redis.asyncio import Redis
+
+from shared.streams import keys
+from shared.streams.group import retire_consumer
+from shared.streams.verdicts import Member
+
+SILENT_MS: Final = 3_600_000
+"""How long a consumer has been silent before it counts as gone."""
+
+
+async def retire_silent(redis: Redis, stream: str, group: str, *, silent_ms: int = SILENT_MS) -> int:
+    """Delete the names of consumers that hold nothing and have been silent; return how many."""
+    retired = 0
+    for consumer in await redis.xinfo_consumers(stream, group):
+        name = consumer["name"].decode()
+        if name == keys.RELEASED_CONSUMER or consumer["pending"] or consumer["idle"] < silent_ms:
+            continue
+        retired += await retire_consumer(redis, Member(stream, group, name))
+    return retired

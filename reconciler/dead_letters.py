@@ -1,0 +1,54 @@
+"""Dead-lettered intents are put back, each after a pause that doubles every time: nothing accepted ends in a dead letter.
+
+What the books contradict (`invariant`) waits for an operator, and a `ghost` has nothing to put back. An intent put
+back is processed alone, so a poison message that returns for ever costs its neighbours nothing. This module must
+never discard a record.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from redis.asyncio import Redis
+
+from shared.streams.dead_letters import DeadLetterRecord, Reason, read_page, redrive
+
+_FOR_PEOPLE: Final = frozenset({Reason.INVARIANT, Reason.GHOST})
+_DOUBLINGS_MAX: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """How long a dead letter rests before it is put back."""
+
+    first_s: float
+    max_s: float
+
+    def due_ms(self, record: DeadLetterRecord) -> int:
+        """Return when the record may be put back, unix ms."""
+        pause_s = min(self.max_s, self.first_s * 2 ** min(record.replay_count, _DOUBLINGS_MAX))
+        return record.dead_ms + int(pause_s * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one sweep of one stream's dead letters found."""
+
+    redriven: int = 0
+    waiting: int = 0
+    for_people: int = 0
+
+
+async def sweep_dead_letters(redis: Redis, stream: str, *, now_ms: int, pause: Pause) -> Swept:
+    """Put back every dead letter of the stream that has rested; two sweepers at once move each one once."""
+    redriven = waiting = for_people = 0
+    after = b"0-0"
+    while page := await read_page(redis, stream, after=after):
+        after = page[-1].entry_id
+        for record in page:
+            if record.reason in _FOR_PEOPLE:
+                for_people += 1
+            elif pause.due_ms(record) > now_ms:
+                waiting += 1
+            elif await redrive(redis, stream, record.entry_id):
+                redriven += 1
+    return Swept(redriven, waiting, for_people)

@@ -1,0 +1,155 @@
+"""The reconciler process: the one place that reads its settings and opens its connections.
+
+Several may run at once; everything it does may be done twice.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from redis.asyncio import Redis
+
+from reconciler.consumers import retire_silent
+from reconciler.dead_letters import Pause, sweep_dead_letters
+from reconciler.settings import ReconcilerSettings
+from reconciler.stuck import resume, stuck_intents
+from reconciler.upkeep import create_partitions, prune_keys
+from shared import log, process
+from shared.config import load
+from shared.db.failures import database
+from shared.db.pool import Pool, open_pool
+from shared.errors import OutcomeUnknown, Transient
+from shared.health import Health, serve_health
+from shared.ledger.mesh_mark import TickingLedger
+from shared.ledger.open import open_ledger
+from shared.ledger.port import Ledger
+from shared.mesh import TICK_S, tick, verify
+from shared.metrics import open_registry
+from shared.streams import keys
+from shared.streams.client import connect, refused, unreachable
+
+_log = structlog.get_logger(__name__)
+
+
+class Sweeps:
+    """The reconciler's rounds over real stores, and what they count."""
+
+    def __init__(
+        self, *, settings: ReconcilerSettings, pool: Pool, redis: Redis, ledger: Ledger, registry: CollectorRegistry
+    ) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._redis = redis
+        self._mark = TickingLedger(ledger)
+        self._pause = Pause(settings.redrive_first_s, settings.redrive_max_s)
+        self._redriven = Counter("paymesh_dead_letters_redriven", "Dead letters put back.", registry=registry)
+        self._resumed = Counter("paymesh_intents_resumed", "Stuck intents resumed.", registry=registry)
+        self._for_people = Gauge(
+            "paymesh_dead_letters_for_people", "Dead letters that wait for an operator.", registry=registry
+        )
+
+    async def tick(self) -> None:
+        """Advance the mesh's counter in all three stores."""
+        await tick(pool=self._pool, redis=self._redis, ledger=self._mark)
+
+    async def sweep(self) -> None:
+        """Put back dead letters that have rested, and resume intents that are stuck."""
+        for_people = 0
+        for partition in range(await self._partitions()):
+            swept = await sweep_dead_letters(
+                self._redis, keys.intents(partition), now_ms=time.time_ns() // 1_000_000, pause=self._pause
+            )
+            for_people += swept.for_people
+            if swept.redriven:
+                self._redriven.inc(swept.redriven)
+                _log.warning("dead_letters_redriven", partition=partition, redriven=swept.redriven)
+        self._for_people.set(for_people)
+        stuck = await stuck_intents(self._pool, after_s=self._settings.stuck_after_s)
+        if stuck:
+            await resume(self._redis, stuck, reason="stuck")
+            self._resumed.inc(len(stuck))
+            _log.warning("stuck_intents_resumed", resumed=len(stuck), oldest=str(stuck[0]))
+
+    async def upkeep(self) -> None:
+        """Create partitions, prune idempotency keys, and forget consumers that are gone and hold nothing."""
+        created = await create_partitions(self._pool)
+        pruned = await prune_keys(self._pool, retention_days=self._settings.key_retention_days)
+        retired = 0
+        for partition in range(await self._partitions()):
+            retired += await retire_silent(self._redis, keys.intents(partition), keys.ORCHESTRATOR_GROUP)
+        _log.info("upkeep_done", partitions_created=created, keys_pruned=pruned, consumers_retired=retired)
+
+    async def _partitions(self) -> int:
+        with database():
+            count: int = await self._pool.fetchval("SELECT partitions FROM pm.mesh")
+        return count
+
+
+async def every(period_s: float, name: str, job: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Do a job now and every `period_s` until `stop`; a store out of reach costs one round, anything else the process."""
+    while not stop.is_set():
+        try:
+            await job()
+        except (Transient, OutcomeUnknown) as error:
+            _log.warning("round_skipped", round=name, error=error.code)
+        except Exception as error:
+            if not (unreachable(error) or refused(error)):
+                raise
+            _log.warning("round_skipped", round=name, error=type(error).__name__)
+        try:
+            await asyncio.wait_for(stop.wait(), period_s)
+        except TimeoutError:
+            continue
+
+
+@asynccontextmanager
+async def _stores(settings: ReconcilerSettings) -> AsyncIterator[tuple[Pool, Redis, Ledger]]:
+    async with AsyncExitStack() as stack:
+        pool = await open_pool(settings.database_url, max_size=4, application_name="paymesh-reconciler")
+        stack.push_async_callback(pool.close)
+        redis = connect(settings.redis_url)
+        stack.push_async_callback(redis.aclose)
+        ledger = open_ledger(
+            addresses=settings.tigerbeetle_addresses,
+            cluster_id=settings.tigerbeetle_cluster_id,
+            pool=pool,
+            timeout_s=settings.ledger_timeout_s,
+        )
+        stack.push_async_callback(ledger.close)
+        yield pool, redis, ledger
+
+
+async def serve(settings: ReconcilerSettings, stop: asyncio.Event) -> None:
+    """Run a reconciler until `stop` is set."""
+    registry = open_registry()
+    async with _stores(settings) as (pool, redis, ledger):
+        mesh = await verify(pool=pool, redis=redis, ledger=TickingLedger(ledger), ledger_kind=settings.ledger_kind)
+        sweeps = Sweeps(settings=settings, pool=pool, redis=redis, ledger=ledger, registry=registry)
+        checks = {"postgres": lambda: pool.fetchval("SELECT 1"), "redis": redis.ping}
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+            if settings.health_port:
+                health = Health(registry, checks=checks)
+                await stack.enter_async_context(serve_health(health, port=settings.health_port))
+            tasks.create_task(every(TICK_S, "tick", sweeps.tick, stop), name="tick")
+            tasks.create_task(every(settings.sweep_s, "sweep", sweeps.sweep, stop), name="sweep")
+            tasks.create_task(every(settings.upkeep_s, "upkeep", sweeps.upkeep, stop), name="upkeep")
+            _log.info("reconciler_ready", mesh=str(mesh.id), epoch=mesh.epoch)
+
+
+def main() -> int:
+    """Run the process; see `shared.process` for the exit codes."""
+
+    async def wired(stop: asyncio.Event, _tasks: asyncio.TaskGroup) -> None:
+        settings = load(ReconcilerSettings)
+        log.configure("reconciler", mode=settings.log, level=settings.log_level)
+        await serve(settings, stop)
+
+    return process.run(wired)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

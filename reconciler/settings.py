@@ -1,0 +1,29 @@
+"""The reconciler's settings, from `RECONCILER_…` and the stores' variables."""
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from shared.config import StoreSettings
+
+
+class ReconcilerSettings(StoreSettings):
+    """What a reconciler process needs to know; every limit has a bound."""
+
+    model_config = SettingsConfigDict(env_prefix="RECONCILER_")
+
+    health_port: int = Field(default=0, ge=0, le=65_535)
+    """Where /livez, /readyz and /metrics are served; 0 serves none."""
+    sweep_s: float = Field(default=10.0, gt=0, le=3600)
+    """How often dead letters and stuck intents are looked at."""
+    stuck_after_s: float = Field(default=60.0, gt=0, le=86_400)
+    """How long an intent may stay planned before it is resumed."""
+    redrive_first_s: float = Field(default=30.0, gt=0, le=86_400)
+    """The pause before a dead letter is put back for the first time; it doubles each time."""
+    redrive_max_s: float = Field(default=3600.0, gt=0, le=86_400)
+    """The longest such pause."""
+    upkeep_s: float = Field(default=3600.0, gt=0, le=86_400)
+    """How often partitions are created and idempotency keys pruned."""
+    key_retention_days: int = Field(default=90, ge=7, le=3650)
+    """How long an idempotency key is kept; longer than the reconciliation window."""
+    ledger_timeout_s: float = Field(default=30.0, gt=0, le=600)
+    """How long a ledger call may go unanswered before its outcome counts as unknown."""
