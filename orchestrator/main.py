@@ -25,7 +25,7 @@ from shared.config import load
 from shared.db.failures import database
 from shared.db.pool import Pool, open_pool
 from shared.errors import OutcomeUnknown, Transient
-from shared.health import Health, serve_health
+from shared.health import Check, Health, serve_health
 from shared.ledger.mesh_mark import TickingLedger
 from shared.ledger.open import open_ledger
 from shared.ledger.port import Ledger
@@ -162,7 +162,7 @@ async def serve(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
                 stop=stop,
                 tasks=tasks,
             )
-            checks = {"postgres": lambda: pool.fetchval("SELECT 1"), "redis": redis.ping}
+            checks: dict[str, Check] = {"postgres": lambda: pool.fetchval("SELECT 1"), "redis": redis.ping}
             health = Health(registry, lambda: orchestrator.healthy, checks)
             async with AsyncExitStack() as stack:
                 if settings.health_port:

@@ -1,4 +1,4 @@
-"""Dead-lettered intents are put back, each after a pause that doubles every time: nothing accepted ends in a dead letter.
+"""Dead-lettered intents are put back after a pause that doubles every time: nothing accepted ends as a dead letter.
 
 What the books contradict (`invariant`) waits for an operator, and a `ghost` has nothing to put back. An intent put
 back is processed alone, so a poison message that returns for ever costs its neighbours nothing. This module must

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from reconciler.consumers import retire_silent
 from reconciler.dead_letters import Pause, sweep_dead_letters
@@ -23,7 +24,7 @@ from shared.config import load
 from shared.db.failures import database
 from shared.db.pool import Pool, open_pool
 from shared.errors import OutcomeUnknown, Transient
-from shared.health import Health, serve_health
+from shared.health import Check, Health, serve_health
 from shared.ledger.mesh_mark import TickingLedger
 from shared.ledger.open import open_ledger
 from shared.ledger.port import Ledger
@@ -90,13 +91,13 @@ class Sweeps:
 
 
 async def every(period_s: float, name: str, job: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
-    """Do a job now and every `period_s` until `stop`; a store out of reach costs one round, anything else the process."""
+    """Do a job now and every `period_s` until `stop`; a store out of reach costs one round, else the process ends."""
     while not stop.is_set():
         try:
             await job()
         except (Transient, OutcomeUnknown) as error:
             _log.warning("round_skipped", round=name, error=error.code)
-        except Exception as error:
+        except (RedisError, OSError) as error:
             if not (unreachable(error) or refused(error)):
                 raise
             _log.warning("round_skipped", round=name, error=type(error).__name__)
@@ -129,7 +130,7 @@ async def serve(settings: ReconcilerSettings, stop: asyncio.Event) -> None:
     async with _stores(settings) as (pool, redis, ledger):
         mesh = await verify(pool=pool, redis=redis, ledger=TickingLedger(ledger), ledger_kind=settings.ledger_kind)
         sweeps = Sweeps(settings=settings, pool=pool, redis=redis, ledger=ledger, registry=registry)
-        checks = {"postgres": lambda: pool.fetchval("SELECT 1"), "redis": redis.ping}
+        checks: dict[str, Check] = {"postgres": lambda: pool.fetchval("SELECT 1"), "redis": redis.ping}
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             if settings.health_port:
                 health = Health(registry, checks=checks)
