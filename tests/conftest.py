@@ -1,5 +1,6 @@
 """What every test may ask for: real servers for the session, a fresh database and an empty Valkey for each test."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -18,13 +19,27 @@ from shared.db.pool import Pool, open_pool
 from shared.sealing import KeyRing
 from tests.databases import Databases
 
+_MEMORY = Path("/dev/shm")  # noqa: S108 - the folder made in it has a random name and its own mode
+_MEMORY_BYTES_MIN = 4 << 30
 _KEYRING = "k2:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=,k1:ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="
+
+
+def _in_memory() -> str | None:
+    """Return a folder in memory if there is one with room: making a database there takes 10 ms instead of 400."""
+    if not os.access(_MEMORY, os.W_OK) or shutil.disk_usage(_MEMORY).free < _MEMORY_BYTES_MIN:
+        return None
+    return str(_MEMORY)
 
 
 @pytest.fixture(scope="session")
 def server_folder() -> Iterator[Path]:
     """A folder for the session's servers, reachable by the unprivileged user that PostgreSQL may run as."""
-    folder = Path(tempfile.mkdtemp(prefix="paymesh-test-"))
+    parent = Path(_in_memory() or tempfile.gettempdir())
+    for left in parent.glob("paymesh-test-*-*"):
+        # A session that was killed could not clean up after itself.
+        if not Path(f"/proc/{left.name.split('-')[2]}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"paymesh-test-{os.getpid()}-", dir=parent))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -94,7 +109,7 @@ def keyring() -> KeyRing:
 
 
 @pytest.fixture(scope="session")
-def tigerbeetle_addresses(server_folder: Path) -> Iterator[str]:
+def tigerbeetle_addresses() -> Iterator[str]:
     """The address of a TigerBeetle cluster that lives as long as the session; ids must be the test's own.
 
     Mark its tests ``@pytest.mark.tigerbeetle``.
@@ -102,7 +117,7 @@ def tigerbeetle_addresses(server_folder: Path) -> Iterator[str]:
     binary = tigerbeetle_binary()
     if binary is None:
         pytest.skip("no TigerBeetle server on PATH or in TIGERBEETLE_BIN")
-    data = server_folder / "tigerbeetle"
+    data = Path(tempfile.mkdtemp(prefix=f"paymesh-test-{os.getpid()}-"))  # on disk: memory has no Direct I/O
     port = free_port()
     server = tigerbeetle(binary, data, port)
     server.start()
