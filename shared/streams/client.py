@@ -1,0 +1,96 @@
+"""Connections to Redis or Valkey, set up so that no command is ever sent twice behind our back.
+
+redis-py repeats a command whose reply was lost, which turns one XADD into two payments; here it never does. Replies
+stay bytes. Blocking reads and heartbeats get connections of their own from the caller, since a connection that waits
+is no use to anybody else. This module must never repeat a command.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, cast
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
+    TimeoutError as RedisTimeoutError,
+)
+
+BLOCK_MS_MAX: Final = 10_000
+"""How long a blocking read may wait; a blocking connection's time-out stands well above it."""
+
+_CONNECT_TIMEOUT_S: Final = 2.0
+_REPLY_TIMEOUT_S: Final = 5.0
+_BLOCKING_REPLY_TIMEOUT_S: Final = BLOCK_MS_MAX / 1000 + 5.0
+_CONNECTIONS_MAX: Final = 32
+_UNREACHABLE: Final = (RedisConnectionError, RedisTimeoutError, OSError)
+_REFUSED: Final = (ReadOnlyError, ClusterDownError, MasterDownError, TryAgainError, OutOfMemoryError)
+_REFUSED_CODES: Final = frozenset({"MISCONF", "NOREPLICAS", "UNBLOCKED", "BUSY"})
+_MISCONFIGURED: Final = (AuthenticationError, NoPermissionError)
+
+
+def connect(url: str, *, blocking: bool = False, connections_max: int = _CONNECTIONS_MAX) -> Redis:
+    """Describe a client; it connects with its first command.
+
+    Args:
+        url: ``redis://…`` or ``rediss://…``.
+        blocking: for XREADGROUP BLOCK up to `BLOCK_MS_MAX`, whose reply may take that long.
+        connections_max: beyond it callers wait for a connection of the pool, at most the reply time-out.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections_max,
+        timeout=_REPLY_TIMEOUT_S,
+        # RESP2: no push messages and no maintenance notifications between a command and its reply.
+        protocol=2,
+        decode_responses=False,
+        socket_connect_timeout=_CONNECT_TIMEOUT_S,
+        socket_timeout=_BLOCKING_REPLY_TIMEOUT_S if blocking else _REPLY_TIMEOUT_S,
+        socket_keepalive=True,
+        retry=Retry(NoBackoff(), retries=0),
+        health_check_interval=0,
+    )
+    return Redis.from_pool(pool)
+
+
+async def command(client: Redis, *words: str | bytes | int) -> Any:
+    """Send one command, once, and return its reply (redis-py types this call not at all)."""
+    send = cast("Callable[..., Awaitable[Any]]", client.execute_command)
+    return await send(*words)
+
+
+def unreachable(error: BaseException) -> bool:
+    """Say whether the connection failed, so that the command may or may not have been carried out.
+
+    Wrong credentials count as an answer, not as an outage, although redis-py makes them a kind of connection error.
+    """
+    return isinstance(error, _UNREACHABLE) and not isinstance(error, _MISCONFIGURED)
+
+
+def refused(error: BaseException) -> bool:
+    """Say whether the server is up but takes no writes for now; nothing was carried out."""
+    if isinstance(error, _REFUSED):
+        return True
+    return isinstance(error, ResponseError) and error_code(error) in _REFUSED_CODES
+
+
+def no_group(error: BaseException) -> bool:
+    """Say whether stream or group are gone: a store was emptied or restored."""
+    return isinstance(error, ResponseError) and error_code(error) == "NOGROUP"
+
+
+def error_code(error: BaseException) -> str:
+    """Return the first word of a server's error reply."""
+    return str(error).split(" ", 1)[0]

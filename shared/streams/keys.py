@@ -1,0 +1,113 @@
+"""Every Redis key of the mesh: its name, its type, who writes it, who reads it and how long it lives.
+
+The braces are cluster hash tags: what must change together shares a slot, and one script touches keys of one tag
+only. The functions are pure; nothing else in the project may spell a key by hand.
+"""
+
+from hashlib import sha256
+from typing import Final
+
+from shared.errors import violated
+
+ORCHESTRATOR_GROUP: Final = "orchestrator"
+"""The one consumer group of every `intents.{iN}` and `results.{psp}` stream."""
+
+RELEASED_CONSUMER: Final = "_released"
+"""Whom handed-back entries belong to until somebody claims them; never a process, never retired while it holds any."""
+
+
+def slot(partition: int) -> str:
+    """Return the hash tag of an intents partition without its braces, such as ``i0``."""
+    return f"i{partition}"
+
+
+def intents(partition: int) -> str:
+    """Stream ``intents.{iN}``: accepted intents.
+
+    Written by the gateway's accept and, ungated, by sweeper and redrive; read by the group `orchestrator`. An entry
+    lives until it is finished; the stream is bounded by admission and never trimmed.
+    """
+    return f"intents.{{i{partition}}}"
+
+
+def idem(partition: int, service_key: str, key: str) -> str:
+    """String ``idem.{iN}:<service key>:<hash of the idempotency key>``: ``<fingerprint> <intent id>``.
+
+    Written and read by accept; expires after the dedupe time, which every replay renews. The caller's key is hashed
+    (32 hex digits of SHA-256), since it may be long and may hold anything.
+    """
+    return f"idem.{{i{partition}}}:{service_key}:{sha256(key.encode()).hexdigest()[:32]}"
+
+
+def acc(partition: int, intent_id: str) -> str:
+    """String ``acc.{iN}:<intent id>``: ``<unix ms> <owner>``, the proof that this id was accepted.
+
+    Written by accept, read by the gateway's GET, deleted by finish once PostgreSQL can answer; no expiry, and kept
+    while the intent is dead-lettered.
+    """
+    return f"acc.{{i{partition}}}:{intent_id}"
+
+
+def mesh(hash_tag: str) -> str:
+    """Hash ``mesh.{slot}`` with the fields ``id``, ``epoch`` and ``tick``: which mesh this slot belongs to.
+
+    Written by migrate, recover and the reconciler's tick; read by accept and by every start. For ever.
+    """
+    return f"mesh.{{{hash_tag}}}"
+
+
+def solo(stream: str) -> str:
+    """Hash ``solo.<stream>``: entry id → ``<runs> <token>``, how often an entry has been started alone.
+
+    Written by begin_solo, cleared by finish, retry, dead-letter and hand-back; a field lives as long as its entry
+    is pending.
+    """
+    return f"solo.{stream}"
+
+
+def delay(stream: str) -> str:
+    """Sorted set ``delay.<stream>``: packed entries by the unix ms at which they are due again.
+
+    Written by retry, emptied by promote; a member lives until it is due.
+    """
+    return f"delay.{stream}"
+
+
+def dlq(stream: str) -> str:
+    """Stream ``dlq.<stream>``: dead letters with every original field.
+
+    Written by dead-letter, by reclaim (ghosts) and by begin_solo (crashes); read by people and by the sweeper.
+    A record lives until it is redriven; never trimmed.
+    """
+    return f"dlq.{stream}"
+
+
+def dlq_counts(stream: str) -> str:
+    """Hash ``dlq-counts.<stream>``: reason → how many records of it stand in the dead-letter stream at present.
+
+    Written by the scripts that add or redrive a record; read by metrics and the command line. For ever.
+    """
+    return f"dlq-counts.{stream}"
+
+
+def intent_channel(intent_id: str) -> str:
+    """Pub/sub channel ``intent.<id>``: the new state, as a hint to whoever watches; readers poll too."""
+    return f"intent.{intent_id}"
+
+
+def gateway_channel(instance: str) -> str:
+    """Pub/sub channel ``gateway.<instance>``: ``<intent id> <state>``, a hint to the gateway that waits."""
+    return f"gateway.{instance}"
+
+
+def hash_tag(key: str) -> str:
+    """Return the key's hash tag with its braces.
+
+    Raises:
+        InvariantViolation: the key has none, so nothing can share a slot with it.
+    """
+    start = key.find("{")
+    end = key.find("}", start + 2)
+    if start < 0 or end < 0:
+        violated("a key without a hash tag shares its slot with nothing")
+    return key[start : end + 1]
