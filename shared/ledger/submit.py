@@ -18,7 +18,8 @@ from shared.ledger.port import Ledger
 Chain = Sequence[tb.Transfer]
 """The transfers of one phase of one attempt, as built by `shared.ledger.chain`."""
 
-_POST_OR_VOID = int(tb.TransferFlags.POST_PENDING_TRANSFER | tb.TransferFlags.VOID_PENDING_TRANSFER)
+_VOID = int(tb.TransferFlags.VOID_PENDING_TRANSFER)
+_POST_OR_VOID = _VOID | int(tb.TransferFlags.POST_PENDING_TRANSFER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +105,19 @@ async def _confirm(ledger: Ledger, chains: Sequence[Chain]) -> list[int]:
 def _as_planned(planned: tb.Transfer, booked: tb.Transfer) -> bool:
     """Compare what the ledger itself did not: it stops at the chain's first leg.
 
-    A post or void leaves accounts, ledger and code to the hold; amounts 0 (void) and AMOUNT_MAX (post) mean all.
+    A post or void leaves accounts, ledger and code to the hold, and a void's amount of 0 means all of it.
     """
-    resolving = int(planned.flags) & _POST_OR_VOID
-    same = (
-        planned.flags == booked.flags
-        and planned.pending_id == booked.pending_id
-        and planned.user_data_128 == booked.user_data_128
-    )
-    if not same or resolving:
-        return same
-    return (
-        planned.amount == booked.amount
-        and planned.debit_account_id == booked.debit_account_id
+    if (
+        planned.flags != booked.flags
+        or planned.pending_id != booked.pending_id
+        or planned.user_data_128 != booked.user_data_128
+    ):
+        return False
+    flags = int(planned.flags)
+    if not flags & _VOID and planned.amount != booked.amount:
+        return False
+    return bool(flags & _POST_OR_VOID) or (
+        planned.debit_account_id == booked.debit_account_id
         and planned.credit_account_id == booked.credit_account_id
         and planned.ledger == booked.ledger
         and planned.code == booked.code
