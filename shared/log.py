@@ -122,6 +122,8 @@ def describe(error: BaseException) -> str:
     if isinstance(error, ValidationError):
         first = error.errors(include_input=False, include_context=False, include_url=False)[0]
         words = ".".join(str(part) for part in first["loc"]) + f": {first['type']}"
+    elif isinstance(error, OSError) and error.strerror:
+        words = error.strerror
     else:
         # The first argument is the author's sentence; a database error keeps the row it refused in its detail.
         words = str(error.args[0]) if error.args else ""
