@@ -177,6 +177,8 @@ def _pack(partition: int, entries: Sequence[AcceptEntry], admission: Admission) 
         admission.dedupe_ttl_ms,
         admission.clock_skew_ms,
     ]
+    names = entries[0].envelope.fields()
+    args += (len(names), *names)
     tag = keys.hash_tag(script_keys[0])
     for entry in entries:
         envelope = entry.envelope
@@ -184,11 +186,9 @@ def _pack(partition: int, entries: Sequence[AcceptEntry], admission: Admission) 
         require(partition_of(intent) == partition, "an id of another partition")
         require(tag in entry.idem_key and entry.fingerprints, "an entry without its idempotency key")
         script_keys += (entry.idem_key, keys.acc(partition, envelope.id))
-        fields = envelope.fields()
-        args += (envelope.id, unix_ms_of(intent), entry.owner, len(entry.fingerprints), 2 * len(fields))
+        args += (envelope.id, unix_ms_of(intent), entry.owner, len(entry.fingerprints))
         args += entry.fingerprints
-        for name, value in fields.items():
-            args += (name, value)
+        args += envelope.fields().values()
     return script_keys, args
 
 

@@ -8,7 +8,15 @@ is no use to anybody else. This module must never repeat a command.
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
+import hiredis
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+    parse_url,
+)
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -41,6 +49,33 @@ _REFUSED_CODES: Final = frozenset({"MISCONF", "NOREPLICAS", "UNBLOCKED", "BUSY"}
 _MISCONFIGURED: Final = (AuthenticationError, NoPermissionError)
 
 
+class _Packing(AbstractConnection):
+    """Packs commands in C; redis-py's asyncio connections do it word by word in Python, at a third of the speed."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        verb: Any = args[0].encode() if isinstance(args[0], str) else args[0]
+        return [hiredis.pack_command((*verb.split(), *args[1:]))]
+
+
+class _TCPConnection(_Packing, Connection):
+    """Over TCP."""
+
+
+class _TLSConnection(_Packing, SSLConnection):
+    """Over TLS."""
+
+
+class _UnixConnection(_Packing, UnixDomainSocketConnection):
+    """Over a Unix socket."""
+
+
+_PACKING: Final[dict[Any, type[_Packing]]] = {
+    Connection: _TCPConnection,
+    SSLConnection: _TLSConnection,
+    UnixDomainSocketConnection: _UnixConnection,
+}
+
+
 def connect(url: str, *, blocking: bool = False, connections_max: int = _CONNECTIONS_MAX) -> Redis:
     """Describe a client; it connects with its first command.
 
@@ -49,8 +84,10 @@ def connect(url: str, *, blocking: bool = False, connections_max: int = _CONNECT
         blocking: for XREADGROUP BLOCK up to `BLOCK_MS_MAX`, whose reply may take that long.
         connections_max: beyond it callers wait for a connection of the pool, at most the reply time-out.
     """
-    pool = BlockingConnectionPool.from_url(
-        url,
+    place: dict[str, Any] = dict(parse_url(url))
+    pool = BlockingConnectionPool(
+        connection_class=_PACKING[place.pop("connection_class", Connection)],
+        **place,
         max_connections=connections_max,
         timeout=_REPLY_TIMEOUT_S,
         # RESP2: no push messages and no maintenance notifications between a command and its reply.
