@@ -1,0 +1,115 @@
+"""Reads from PostgreSQL's primary: intents, balances, history. Concurrent reads of intents travel together.
+
+A read is started after it was asked for, never answered from one under way: who has been told that an intent is
+decided must see it decided. This module must never write.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from typing import Final
+from uuid import UUID
+
+from gateway.coalescer import Coalescer
+from gateway.views import IntentRow
+from shared.db.failures import database
+from shared.db.pool import Pool
+from shared.ids import IntentId
+from shared.states import Funds, IntentState
+
+HISTORY_PAGE_MAX: Final = 100
+NEWEST: Final = UUID(int=(1 << 128) - 1)
+
+_SELECT_OPENED: Final = "SELECT opened_at FROM pm.tb_account_map WHERE name = $1"
+
+
+@cache
+def _sql(name: str) -> str:
+    return files("gateway").joinpath(f"sql/{name}.sql").read_text("utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceRow:
+    """What a wallet holds, in minor units."""
+
+    posted_minor: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MovementRow:
+    """One movement on a wallet; `amount_minor` is signed."""
+
+    transfer_id: UUID
+    intent_id: UUID
+    amount_minor: int
+    code: int
+    at: datetime
+
+
+class Reads:
+    """What the gateway looks up in the primary."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._intents: Coalescer[IntentId, IntentRow | None] = Coalescer(self._read_intents)
+
+    async def intent(self, intent: IntentId) -> IntentRow | None:
+        """Return an intent, None where the database does not know it (yet).
+
+        Raises:
+            Transient, OutcomeUnknown: the database is out of reach.
+        """
+        return await self._intents.submit(intent)
+
+    async def opened_at(self, name: str) -> datetime | None:
+        """Return when an account was opened, None where it has not been.
+
+        Raises:
+            Transient, OutcomeUnknown: the database is out of reach.
+        """
+        with database():
+            opened_at: datetime | None = await self._pool.fetchval(_SELECT_OPENED, name)
+        return opened_at
+
+    async def balance(self, name: str) -> BalanceRow | None:
+        """Return what a wallet holds, None where it has not been opened.
+
+        Raises:
+            Transient, OutcomeUnknown: the database is out of reach.
+        """
+        with database():
+            row = await self._pool.fetchrow(_sql("read_balance"), name)
+        return None if row is None else BalanceRow(int(row["posted"]), row["updated_at"])
+
+    async def history(self, account_id: int, *, before: UUID, limit: int) -> list[MovementRow]:
+        """Return up to `limit` movements of an account from before a transfer id, newest first.
+
+        Raises:
+            Transient, OutcomeUnknown: the database is out of reach.
+        """
+        with database():
+            rows = await self._pool.fetch(_sql("read_history"), UUID(int=account_id), before, limit)
+        return [MovementRow(**dict(row)) for row in rows]
+
+    async def _read_intents(self, intents: Sequence[IntentId]) -> list[IntentRow | None]:
+        with database():
+            rows = await self._pool.fetch(_sql("read_intents"), intents)
+        found = {
+            row["asked_id"]: IntentRow(
+                id=IntentId(row["id"]),
+                service_key_id=row["service_key_id"],
+                user_id=row["user_id"],
+                state=IntentState(row["state"]),
+                funds=Funds(row["funds"]),
+                error_code=row["error_code"],
+                error_detail=row["error_detail"],
+                operation=row["operation"],
+                updated_at=row["updated_at"],
+                is_alias=row["is_alias"],
+            )
+            for row in rows
+        }
+        return [found.get(intent) for intent in intents]

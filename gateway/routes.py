@@ -1,0 +1,201 @@
+"""The routes: what can be called, with what, and what is answered. Data, read by the dispatcher and by OpenAPI alike.
+
+A route that is not in this table does not exist; a promise that is not in this table is not made.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from gateway.auth import IDEMPOTENCY_KEY, X_APPROVER_KEY, X_APPROVER_SIGNATURE, X_USER_ID
+from gateway.reads import HISTORY_PAGE_MAX
+from gateway.requests import AdjustmentRequest, OpenAccountRequest, P2PTransferRequest
+from gateway.views import AccountView, BalanceView, HealthView, HistoryView, IntentView
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A header or query parameter that a route knows beside those of every signed request."""
+
+    name: str
+    place: str
+    description: str
+    required: bool = False
+    schema: str = "string"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation. `bodies` are told apart by `operation_type` where there are several."""
+
+    name: str
+    method: str
+    path: str
+    summary: str
+    answers: Mapping[int, tuple[str, type[BaseModel] | None]]
+    problems: tuple[str, ...] = ()
+    bodies: tuple[type[BaseModel], ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    aliases: tuple[str, ...] = ()
+    signed: bool = True
+
+    @property
+    def query(self) -> frozenset[str]:
+        """The query parameters it knows."""
+        return frozenset(parameter.name for parameter in self.parameters if parameter.place == "query")
+
+
+_PREFER: Final = Parameter("Prefer", "header", "`wait=N`: answer once the intent is decided, or after N seconds")
+_USER: Final = Parameter(X_USER_ID, "header", "The user on whose behalf; part of the signature")
+_KEY: Final = Parameter(IDEMPOTENCY_KEY, "header", "1 to 255 visible ASCII characters, quoted or bare", required=True)
+_APPROVER: Final = (
+    Parameter(X_APPROVER_KEY, "header", "A second service key, of another owner, that approves the request"),
+    Parameter(X_APPROVER_SIGNATURE, "header", "Its signature of the same string"),
+)
+
+SIGNED_PROBLEMS: Final = (
+    "bad_request", "bad_header", "duplicate_header", "bad_parameter", "signature_missing", "signature_expired",
+    "unknown_key", "bad_signature", "key_disabled", "address_not_permitted", "body_timeout", "body_too_large",
+    "unsupported_media_type", "expectation_failed", "internal_error", "keys_unavailable",
+)  # fmt: skip
+"""What any signed request may be refused with."""
+
+BODY_PROBLEMS: Final = (
+    "malformed_json", "duplicate_field", "float_not_allowed", "number_too_large", "bad_text", "unknown_field",
+    "missing_field", "wrong_type", "too_long", "bad_account_name", "unknown_currency", "operation_not_permitted",
+    "account_not_permitted", "foreign_user", "busy", "outcome_unknown", "stream_unavailable", "clock_skew",
+    "wrong_mesh",
+)  # fmt: skip
+"""What any request with a body that enters a stream may be refused with."""
+
+_ACCOUNT_PROBLEMS: Final = (
+    "bad_account_name", "unknown_currency", "account_not_permitted", "foreign_user", "account_not_found",
+    "database_unavailable",
+)  # fmt: skip
+_INTENT_PROBLEMS: Final = ("bad_intent_id", "intent_not_found", "database_unavailable", "stream_unavailable")
+
+ROUTES: Final = (
+    Route(
+        name="post_intent",
+        method="POST",
+        path="/v1/intents",
+        aliases=("/intents",),
+        summary="Post a payment intent",
+        bodies=(P2PTransferRequest, AdjustmentRequest),
+        parameters=(_KEY, _USER, _PREFER, *_APPROVER),
+        answers={
+            200: ("The intent is decided", IntentView),
+            202: ("The intent is accepted, durably", IntentView),
+        },
+        problems=(
+            *BODY_PROBLEMS,
+            "unknown_value",
+            "unknown_operation",
+            "too_short",
+            "control_characters",
+            "amount_out_of_range",
+            "account_not_payable",
+            "currency_mismatch",
+            "self_transfer",
+            "idempotency_key_missing",
+            "idempotency_key_invalid",
+            "idempotency_key_reused",
+            "amount_not_permitted",
+            "approval_required",
+            "approval_refused",
+        ),
+    ),
+    Route(
+        name="get_intent",
+        method="GET",
+        path="/v1/intents/{id}",
+        summary="Say where an intent stands",
+        parameters=(_USER, _PREFER),
+        answers={
+            200: ("The intent is decided", IntentView),
+            202: ("The intent is accepted and on its way", IntentView),
+        },
+        problems=_INTENT_PROBLEMS,
+    ),
+    Route(
+        name="cancel_intent",
+        method="POST",
+        path="/v1/intents/{id}/cancel",
+        summary="Cancel an intent; refused by every instant channel",
+        parameters=(_USER,),
+        answers={},
+        problems=(*_INTENT_PROBLEMS, "not_cancellable", "malformed_json", "wrong_type", "unknown_field"),
+    ),
+    Route(
+        name="open_account",
+        method="POST",
+        path="/v1/accounts",
+        summary="Open a wallet",
+        bodies=(OpenAccountRequest,),
+        parameters=(_USER, _PREFER),
+        answers={
+            200: ("The account was open already", AccountView),
+            201: ("The account is open", AccountView),
+            202: ("The account will be opened", AccountView),
+        },
+        problems=(*BODY_PROBLEMS, "account_not_openable", "database_unavailable"),
+    ),
+    Route(
+        name="get_balance",
+        method="GET",
+        path="/v1/accounts/{name}/balance",
+        summary="Say what a wallet holds",
+        parameters=(_USER,),
+        answers={200: ("The balance", BalanceView)},
+        problems=_ACCOUNT_PROBLEMS,
+    ),
+    Route(
+        name="get_history",
+        method="GET",
+        path="/v1/accounts/{name}/history",
+        summary="List a wallet's movements, newest first",
+        parameters=(
+            _USER,
+            Parameter("limit", "query", f"Movements per page, 1 to {HISTORY_PAGE_MAX}", schema="integer"),
+            Parameter("cursor", "query", "`next_cursor` of the page before"),
+        ),
+        answers={200: ("A page of movements", HistoryView)},
+        problems=_ACCOUNT_PROBLEMS,
+    ),
+    Route(
+        name="livez",
+        method="GET",
+        path="/livez",
+        summary="Whether the process lives",
+        signed=False,
+        answers={200: ("It does", HealthView)},
+    ),
+    Route(
+        name="readyz",
+        method="GET",
+        path="/readyz",
+        summary="Whether the process may be sent requests",
+        signed=False,
+        answers={200: ("It may", HealthView), 503: ("It may not", HealthView)},
+    ),
+    Route(
+        name="metrics",
+        method="GET",
+        path="/metrics",
+        summary="Metrics in the Prometheus text format",
+        signed=False,
+        answers={200: ("The metrics", None)},
+    ),
+    Route(
+        name="openapi",
+        method="GET",
+        path="/openapi.json",
+        summary="This description",
+        signed=False,
+        answers={200: ("The OpenAPI document", None)},
+    ),
+)
+
+ROUTES_BY_NAME: Final[dict[str, Any]] = {route.name: route for route in ROUTES}

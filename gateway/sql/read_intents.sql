@@ -1,0 +1,16 @@
+-- Each intent asked for, or the earlier one that it is an alias of: an alias answers everywhere with the first one's
+-- id and state. An alias whose original has been dropped with its month speaks for itself.
+SELECT asked.id AS asked_id,
+       asked.alias_of IS NOT NULL AS is_alias,
+       coalesce(first.id, asked.id) AS id,
+       asked.service_key_id,
+       asked.user_id,
+       coalesce(first.state, asked.state) AS state,
+       coalesce(first.funds, asked.funds) AS funds,
+       CASE WHEN first.id IS NULL THEN asked.error_code ELSE first.error_code END AS error_code,
+       CASE WHEN first.id IS NULL THEN asked.error_detail ELSE first.error_detail END AS error_detail,
+       coalesce(first.operation, asked.operation) AS operation,
+       coalesce(first.updated_at, asked.updated_at) AS updated_at
+FROM pm.intent AS asked
+LEFT JOIN pm.intent AS first ON first.id = asked.alias_of
+WHERE asked.id = ANY ($1::uuid[])
