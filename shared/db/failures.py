@@ -42,14 +42,25 @@ _CLOSED_HANDLE = ("connection is closed", "pool is closed", "pool is closing", "
 
 def transient(error: BaseException) -> bool:
     """Say whether the error proves that nothing happened and the same call may be made again."""
-    if isinstance(error, pg.InterfaceError):
-        return any(words in str(error) for words in _CLOSED_HANDLE)
+    if _closed_handle(error):
+        return not _lost_before(error)
     return isinstance(error, _NOTHING_HAPPENED)
 
 
 def unknown(error: BaseException) -> bool:
     """Say whether the error leaves open what happened."""
-    return isinstance(error, _MAY_HAVE_HAPPENED) and not transient(error)
+    if _closed_handle(error):
+        return _lost_before(error)
+    return isinstance(error, _MAY_HAVE_HAPPENED) and not isinstance(error, _NOTHING_HAPPENED)
+
+
+def _closed_handle(error: BaseException) -> bool:
+    return isinstance(error, pg.InterfaceError) and any(words in str(error) for words in _CLOSED_HANDLE)
+
+
+def _lost_before(error: BaseException) -> bool:
+    """Say whether the handle was closed under a statement: the attempt to roll back then hides what closed it."""
+    return error.__context__ is not None and (unknown(error.__context__) or _lost_before(error.__context__))
 
 
 @contextmanager

@@ -170,25 +170,34 @@ CREATE FUNCTION pm.uuid7_floor(moment timestamptz) RETURNS uuid LANGUAGE sql IMM
 $$;
 
 -- Creates the partitions of `months` months from the one that `since` lies in; returns how many were missing.
--- A row that no month takes falls into DEFAULT: a missing month must never fail a batch.
+-- A row that no month takes falls into DEFAULT: a missing month must never fail a batch. Its month, made late, takes
+-- it over. A month is made beside its parent and attached, which holds up nobody who writes to another month.
 CREATE FUNCTION pm.ensure_partitions(since timestamptz, months integer) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     parent  text;
+    key     text;
     month   timestamp;  -- in UTC: months have no fixed length in any other zone
     child   text;
+    first   uuid;
+    past    uuid;
     created integer := 0;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('pm.ensure_partitions'));
-    FOREACH parent IN ARRAY ARRAY['intent', 'intent_attempt', 'intent_event', 'tx_history'] LOOP
+    FOR parent, key IN VALUES ('intent', 'id'), ('intent_attempt', 'intent_id'), ('intent_event', 'intent_id'),
+                              ('tx_history', 'transfer_id') LOOP
         FOR ahead IN 0 .. months - 1 LOOP
             month := date_trunc('month', since AT TIME ZONE 'UTC') + make_interval(months => ahead);
             child := format('%s_%s', parent, to_char(month, 'YYYY_MM'));
-            IF to_regclass('pm.' || child) IS NULL THEN
-                EXECUTE format('CREATE TABLE pm.%I PARTITION OF pm.%I FOR VALUES FROM (%L) TO (%L)', child, parent,
-                    pm.uuid7_floor(month AT TIME ZONE 'UTC'),
-                    pm.uuid7_floor((month + interval '1 month') AT TIME ZONE 'UTC'));
-                created := created + 1;
-            END IF;
+            CONTINUE WHEN to_regclass('pm.' || child) IS NOT NULL;
+            first := pm.uuid7_floor(month AT TIME ZONE 'UTC');
+            past := pm.uuid7_floor((month + interval '1 month') AT TIME ZONE 'UTC');
+            EXECUTE format('CREATE TABLE pm.%I (LIKE pm.%I INCLUDING ALL)', child, parent);
+            EXECUTE format('LOCK TABLE pm.%I IN ACCESS EXCLUSIVE MODE', parent || '_default');
+            EXECUTE format('WITH stray AS (DELETE FROM pm.%1$I WHERE %2$I >= %3$L AND %2$I < %4$L RETURNING *) '
+                           'INSERT INTO pm.%5$I SELECT * FROM stray', parent || '_default', key, first, past, child);
+            EXECUTE format('ALTER TABLE pm.%I ATTACH PARTITION pm.%I FOR VALUES FROM (%L) TO (%L)',
+                           parent, child, first, past);
+            created := created + 1;
         END LOOP;
     END LOOP;
     RETURN created;

@@ -1,0 +1,158 @@
+"""The pool, and what each failure of PostgreSQL says about the world."""
+
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from shared.db.failures import database
+from shared.db.pool import Pool, open_pool
+from shared.errors import OutcomeUnknown, Transient
+from tests.waiting import until
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The test's database; its usual name is the name of what is tested here."""
+    return str(request.getfixturevalue("database"))
+
+
+async def test_uuids_go_in_and_come_out_as_uuids(pool: Pool) -> None:
+    """Alone and in arrays, equal and hashable as Python's own."""
+    one, other = uuid4(), uuid4()
+    row = await pool.fetchrow("SELECT $1::uuid AS one, $2::uuid[] AS many", one, [one, other])
+    assert row is not None
+    assert isinstance(row["one"], UUID)
+    assert row["one"] == one
+    assert {row["one"], *row["many"]} == {one, other}
+    assert row["one"].int == one.int
+
+
+async def test_json_stays_text(pool: Pool) -> None:
+    """Parsing a stored plan and writing it again would not be byte for byte."""
+    assert await pool.fetchval("SELECT '{\"a\":  1}'::json") == '{"a":  1}'
+    assert await pool.fetchval("SELECT '{\"a\": 1}'::jsonb") == '{"a": 1}'
+
+
+async def test_a_connection_says_whose_it_is_and_keeps_utc(database_url: str) -> None:
+    """For whoever looks into pg_stat_activity."""
+    async with await open_pool(database_url, application_name="paymesh-orchestrator") as opened:
+        assert await opened.fetchval("SHOW application_name") == "paymesh-orchestrator"
+        assert await opened.fetchval("SHOW timezone") == "UTC"
+        assert await opened.fetchval("SHOW idle_in_transaction_session_timeout") == "1min"
+
+
+async def test_no_server_means_nothing_happened() -> None:
+    """Refused on a port, missing behind a socket."""
+    for url in ("postgresql://nobody@127.0.0.1:1/nothing", "postgresql://nobody@/nothing?host=/nonexistent"):
+        with pytest.raises(Transient), database():
+            await asyncpg.connect(url, timeout=5)
+
+
+async def test_a_deadlock_means_nothing_happened(pool: Pool) -> None:
+    """The server has rolled one of the two back."""
+    await pool.execute("CREATE TABLE locked AS SELECT n FROM generate_series(1, 2) AS n")
+    both_hold = asyncio.Barrier(2)
+
+    async def lock(*order: int) -> None:
+        with database():
+            async with pool.acquire() as connection, connection.transaction():
+                await connection.execute("SET LOCAL deadlock_timeout = '10ms'")
+                await connection.execute("SELECT 1 FROM locked WHERE n = $1 FOR UPDATE", order[0])
+                await both_hold.wait()
+                await connection.execute("SELECT 1 FROM locked WHERE n = $1 FOR UPDATE", order[1])
+
+    outcomes = await asyncio.gather(lock(1, 2), lock(2, 1), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes if outcome is not None] == [Transient]
+
+
+async def test_a_serialization_failure_means_nothing_happened(pool: Pool) -> None:
+    """Another transaction was first."""
+    await pool.execute("CREATE TABLE counted AS SELECT 0 AS n")
+    async with pool.acquire() as slow:
+        late = slow.transaction(isolation="repeatable_read")
+        await late.start()
+        await slow.fetch("SELECT n FROM counted")
+        await pool.execute("UPDATE counted SET n = 1")
+        with pytest.raises(Transient), database():
+            await slow.execute("UPDATE counted SET n = 2")
+        await late.rollback()
+
+
+async def test_a_standby_that_takes_no_writes_means_nothing_happened(pool: Pool) -> None:
+    """After a failover our address may still point at the old primary."""
+    with pytest.raises(Transient), database():
+        async with pool.acquire() as connection, connection.transaction(readonly=True):
+            await connection.execute("CREATE TABLE refused ()")
+
+
+async def test_a_closed_pool_or_connection_means_nothing_happened(pool: Pool, database_url: str) -> None:
+    """Nothing was sent."""
+    connection = await asyncpg.connect(database_url)
+    await connection.close()
+    with pytest.raises(Transient), database():
+        await connection.execute("SELECT 1")
+    opened = await open_pool(database_url)
+    await opened.close()
+    with pytest.raises(Transient), database():
+        await opened.execute("SELECT 1")
+    assert await pool.fetchval("SELECT 1") == 1
+
+
+async def test_a_connection_lost_under_a_statement_leaves_the_outcome_open(pool: Pool) -> None:
+    """It may have committed before the answer was lost."""
+
+    async def sleeper() -> None:
+        with database():
+            await pool.execute("SELECT pg_sleep(600)")
+
+    async def sleeping() -> Any:
+        return await pool.fetchval(
+            "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND datname = current_database()"
+        )
+
+    task = asyncio.create_task(sleeper())
+    await pool.execute("SELECT pg_terminate_backend($1)", await until(sleeping, "a sleeping backend"))
+    with pytest.raises(OutcomeUnknown):
+        await task
+
+
+async def test_a_connection_lost_in_a_transaction_leaves_the_outcome_open(pool: Pool) -> None:
+    """The roll-back fails on the closed connection, and must not make it look as if nothing was sent."""
+
+    async def suicide() -> None:
+        with database():
+            async with pool.acquire() as connection, connection.transaction():
+                await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(OutcomeUnknown):
+        await suicide()
+
+
+async def test_a_statement_out_of_time_leaves_the_outcome_open(database_url: str) -> None:
+    """The client gave up; the server may have gone on to commit."""
+    async with await open_pool(database_url, statement_timeout_s=0.05) as opened:
+        with pytest.raises(OutcomeUnknown), database():
+            await opened.execute("SELECT pg_sleep(600)")
+
+
+async def test_a_statement_cancelled_by_the_server_means_nothing_happened(pool: Pool) -> None:
+    """The server says so itself."""
+    async with pool.acquire() as connection:
+        await connection.execute("SET statement_timeout = '10ms'")
+        with pytest.raises(Transient), database():
+            await connection.execute("SELECT pg_sleep(600)")
+
+
+async def test_a_fault_of_ours_passes_through_untouched(pool: Pool) -> None:
+    """Retrying a wrong statement never mends it."""
+    with pytest.raises(asyncpg.UndefinedTableError), database():
+        await pool.execute("SELECT * FROM nowhere")
+    async with pool.acquire() as released:
+        pass
+    with pytest.raises(asyncpg.InterfaceError), database():
+        await released.execute("SELECT 1")
+    with pytest.raises(KeyError), database():
+        raise KeyError
