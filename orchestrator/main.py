@@ -130,8 +130,8 @@ async def _stores(settings: OrchestratorSettings) -> AsyncIterator[tuple[Pool, R
         redis = connect(settings.redis_url)
         stack.push_async_callback(redis.aclose)
         ledger = open_ledger(
-            addresses=settings.tigerbeetle_addresses,
-            cluster_id=settings.tigerbeetle_cluster_id,
+            tigerbeetle_addresses=settings.tigerbeetle_addresses,
+            tigerbeetle_cluster_id=settings.tigerbeetle_cluster_id,
             pool=pool,
             timeout_s=settings.ledger_timeout_s,
         )
