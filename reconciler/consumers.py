@@ -6,8 +6,10 @@ A consumer that still holds entries is never touched, since deleting it would de
 from typing import Final
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from shared.streams import keys
+from shared.streams.client import no_group
 from shared.streams.group import retire_consumer
 from shared.streams.verdicts import Member
 
@@ -17,8 +19,15 @@ SILENT_MS: Final = 3_600_000
 
 async def retire_silent(redis: Redis, stream: str, group: str, *, silent_ms: int = SILENT_MS) -> int:
     """Delete the names of consumers that hold nothing and have been silent; return how many."""
+    try:
+        consumers = await redis.xinfo_consumers(stream, group)
+    except ResponseError as error:
+        # Before the first worker has started there is neither stream nor group.
+        if no_group(error) or "no such key" in str(error):
+            return 0
+        raise
     retired = 0
-    for consumer in await redis.xinfo_consumers(stream, group):
+    for consumer in consumers:
         name = consumer["name"].decode()
         if name == keys.RELEASED_CONSUMER or consumer["pending"] or consumer["idle"] < silent_ms:
             continue

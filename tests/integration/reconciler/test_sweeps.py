@@ -148,3 +148,10 @@ async def test_silent_consumers_are_forgotten_unless_they_hold_entries(redis: Re
     assert retired == (0 if holding else 1)
     pending = await redis.xpending(STREAM, keys.ORCHESTRATOR_GROUP)
     assert pending["pending"] == (1 if holding else 0)
+
+
+async def test_upkeep_before_the_first_worker_finds_nothing_to_forget(redis: Redis) -> None:
+    """A mesh whose orchestrators have not started yet has neither streams nor groups."""
+    assert await retire_silent(redis, STREAM, keys.ORCHESTRATOR_GROUP) == 0
+    await redis.xadd(STREAM, {"a": "b"})
+    assert await retire_silent(redis, STREAM, keys.ORCHESTRATOR_GROUP) == 0
