@@ -148,7 +148,7 @@ class IntentMessage(Message):
     """The body of an `intent` entry: an accepted operation and whose it is."""
 
     service_key: str
-    user_id: str | None
+    user_id: str | None = None
     idempotency_key: str
     fingerprints: tuple[str, ...]
     """``<key id>:<hex HMAC>``, one per live key of the ring; the first is the one to store."""
