@@ -1,0 +1,74 @@
+"""A TCP proxy in front of a server that can lose replies: the request arrives, the answer never does."""
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+
+class LossyProxy:
+    """Forwards everything until told to swallow replies; then a reply ends its connection instead."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._target = (parts.hostname or "127.0.0.1", parts.port or 6379)
+        self._swallow = False
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.swallowed = 0
+
+    @property
+    def url(self) -> str:
+        """Where to connect instead."""
+        assert self._server is not None
+        port = self._server.sockets[0].getsockname()[1]
+        return f"redis://127.0.0.1:{port}/0"
+
+    def swallow_replies(self) -> None:
+        """From now on, lose every reply."""
+        self._swallow = True
+
+    def pass_replies(self) -> None:
+        """From now on, let replies through again."""
+        self._swallow = False
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        target_reader, target_writer = await asyncio.open_connection(*self._target)
+        forward = asyncio.create_task(self._pump(reader, target_writer))
+        back = asyncio.create_task(self._pump(target_reader, writer, replies=True))
+        try:
+            await asyncio.wait({forward, back}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in (forward, back):
+                pump.cancel()
+            for end in (writer, target_writer):
+                end.close()
+                with suppress(OSError):
+                    await end.wait_closed()
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, replies: bool = False) -> None:
+        with suppress(OSError):
+            while data := await source.read(1 << 16):
+                if replies and self._swallow:
+                    self.swallowed += 1
+                    return
+                sink.write(data)
+                await sink.drain()
