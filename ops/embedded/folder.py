@@ -94,7 +94,7 @@ class DataFolder:
         """Return the key ring's file, written once with a key nobody else has."""
         path = self.path / _RING
         if not path.exists():
-            _write_private(path, generate(f"dev{secrets.token_hex(4)}") + "\n")
+            write_private(path, generate(f"dev{secrets.token_hex(4)}") + "\n")
         return path
 
     def wipe(self) -> None:
@@ -206,10 +206,10 @@ def _read_json(path: Path) -> Any:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    _write_private(path, json.dumps(value, indent=1))
+    write_private(path, json.dumps(value, indent=1))
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Write a file that only we may read, whole or not at all."""
     partial = path.with_name(f"{path.name}.partial")
     partial.unlink(missing_ok=True)

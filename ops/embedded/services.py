@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.embedded.server import Server
+from shared.config import StoreSettings
 
 EXIT_CONFIG = 78
 """A service that ends with this cannot start with what it was given; starting it again changes nothing."""
@@ -32,6 +33,15 @@ class Stores:
     def ledger(self) -> str:
         """The ledger kind: ``tigerbeetle`` or ``postgres``."""
         return "tigerbeetle" if self.tigerbeetle_addresses else "postgres"
+
+    def settings(self) -> StoreSettings:
+        """Return the settings of a process that is told of these stores."""
+        return StoreSettings(
+            redis_url=self.redis_url,
+            database_url=self.database_url,
+            tigerbeetle_addresses=self.tigerbeetle_addresses,
+            keyring_file=self.keyring_file,
+        )
 
     def environ(self, base: Mapping[str, str]) -> dict[str, str]:
         """Return `base` with these stores instead of its own."""

@@ -26,6 +26,8 @@ from ops.embedded.supervisor import Say, Supervisor
 from ops.embedded.tigerbeetle import tigerbeetle, tigerbeetle_binary
 from ops.embedded.valkey import valkey, valkey_url
 
+_STORES = ("REDIS_URL", "DATABASE_URL", "TIGERBEETLE_ADDRESSES")
+
 LedgerChoice = Literal["auto", "tigerbeetle", "postgres"]
 Prepare = Callable[[Stores], Awaitable[None]]
 
@@ -47,6 +49,11 @@ class StackPlan:
     fsync: bool = True
     supervised: bool = True
     """Start again what dies; off where a test wants to see it stay dead."""
+
+    @property
+    def external(self) -> bool:
+        """Whether any store is somebody else's: then nothing is deleted, here or there, lest the rest lag behind."""
+        return any(self.environ.get(name) for name in _STORES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ async def running_stack(plan: StackPlan, *, prepare: Prepare, say: Say) -> Async
         ServerFailed: something did not start, or the folder's money is in another ledger.
     """
     with owned(plan.folder) as folder, contextlib.ExitStack() as closing:
-        if plan.clean:
+        if plan.clean and not plan.external:
             clean(folder)
         layout = _lay_out(plan, folder)
         children: list[Server] = []

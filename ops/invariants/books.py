@@ -6,7 +6,7 @@ no snapshot, so a difference counts only if the ledger stood still while it was 
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -140,13 +140,12 @@ async def _transfer_pages(ledger: Ledger) -> AsyncIterator[Sequence[tb.Transfer]
 
 
 def _after(timestamp_ns: int) -> tb.QueryFilter:
-    return tb.QueryFilter(**{**vars(_ALL), "timestamp_min": timestamp_ns + 1})
+    return replace(_ALL, timestamp_min=timestamp_ns + 1)
 
 
 async def _newest(ledger: Ledger) -> int:
     """Return the time of the newest transfer, by the ledger's clock."""
-    newest = tb.QueryFilter(**{**vars(_ALL), "limit": 1, "flags": tb.QueryFilterFlags.REVERSED})
-    found = await ledger.query_transfers(newest)
+    found = await ledger.query_transfers(replace(_ALL, limit=1, flags=tb.QueryFilterFlags.REVERSED))
     return found[0].timestamp if found else 0
 
 

@@ -57,15 +57,15 @@ async def check_invariants(
     until = await pool.fetchval("SELECT id FROM pm.intent ORDER BY id DESC LIMIT 1") or _LAST
     await check_intents(ledger, pool, settled, unmoved, until=until, advance=begin("intents", decided))
     await check_transfers(ledger, pool, owners, begin("transfers", None))
-    checks = (sums, transit, accounts, balances, settled, unmoved, owners)
+    checks = [sums, transit, accounts, balances, settled, unmoved, owners]
     left = await _left(pool, redis, patience_s=_PATIENCE_S if nothing_open else 0.0)
     if nothing_open:
         finished.examined = sum(left.states.values())
         for what, count in left.counts.items():
             if count:
                 finished.violated(what, f"{count} left")
-        checks = (*checks, finished)
-    return Report(checks, left.states, **{name.replace(" ", "_"): count for name, count in left.counts.items()})
+        checks.append(finished)
+    return Report(tuple(checks), left.states, **{name.replace(" ", "_"): count for name, count in left.counts.items()})
 
 
 @dataclass(frozen=True, slots=True)

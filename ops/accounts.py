@@ -1,0 +1,83 @@
+"""Accounts as operators handle them: asked for through the stream, like every caller's, and listed from the register.
+
+This module must never open an account in the ledger by itself: ledger sessions belong to the orchestrators.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from secrets import randbits
+from typing import Final
+
+from redis.asyncio import Redis
+
+from ops.audit import audit
+from shared.accounts import parse_account
+from shared.contracts import Envelope, Kind, OpenAccountMessage
+from shared.db.pool import Pool
+from shared.errors import require
+from shared.ids import intent_id
+from shared.money import Money
+from shared.streams.accept import append
+
+_POLL_S: Final = 0.05
+_LIST_SQL: Final = (Path(__file__).parent / "sql" / "list_accounts.sql").read_text()
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """An open account; `balance` is None for the house's own accounts, which have no read model."""
+
+    name: str
+    balance: Money | None
+    opened_by: str
+    opened_at: datetime
+
+
+async def ask_to_open(pool: Pool, redis: Redis, *, names: Sequence[str], actor: str) -> None:
+    """Ask an orchestrator to open accounts; opening one that is open changes nothing.
+
+    Raises:
+        BadInput: a name is malformed; none was asked for.
+        Transient, OutcomeUnknown: the stream is out of reach; ask again.
+    """
+    for name in names:
+        parse_account(name)
+    partitions = await pool.fetchval("SELECT partitions FROM pm.mesh")
+    require(partitions, "a mesh has partitions")
+    async with pool.acquire() as connection, connection.transaction():
+        for name in names:
+            await audit(connection, actor=actor, action="account.open", target=name)
+    for number, name in enumerate(names):
+        partition = number % int(partitions)
+        request = intent_id(time.time_ns() // 1000, partition, randbits(64))
+        body = OpenAccountMessage(service_key="cli", name=name).model_dump_json().encode()
+        await append(redis, partition=partition, envelope=Envelope(Kind.OPEN_ACCOUNT, str(request), body))
+
+
+async def wait_open(pool: Pool, names: Sequence[str], *, timeout_s: float) -> list[str]:
+    """Wait until the accounts are open; return those that are not when time is up."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        rows = await pool.fetch("SELECT name FROM pm.tb_account_map WHERE name = ANY ($1)", list(names))
+        missing = sorted({*names} - {row["name"] for row in rows})
+        if not missing or time.monotonic() >= deadline:
+            return missing
+        await asyncio.sleep(_POLL_S)
+
+
+async def list_accounts(pool: Pool, *, prefix: str, after: str, limit: int) -> list[AccountRow]:
+    """Return open accounts whose name begins with `prefix`, by name, from the one after `after`."""
+    rows = await pool.fetch(_LIST_SQL, prefix, after, limit)
+    return [
+        AccountRow(row["name"], _balance(row["name"], row["posted"]), row["opened_by"], row["opened_at"])
+        for row in rows
+    ]
+
+
+def _balance(name: str, posted: str | None) -> Money | None:
+    account = parse_account(name)
+    return Money(int(posted or 0), account.currency) if account.is_customer else None

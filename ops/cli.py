@@ -1,0 +1,41 @@
+"""The `paymesh` command: one sub-command per noun, JSON wherever something is printed, exit codes that tell the truth.
+
+0: done. 1: something is wrong, or could not be done. 2: the command was not understood. What is dangerous is a dry
+run unless it is given ``--confirm --reason "…"``, and lands in `pm.audit_log`.
+"""
+
+import typer
+
+from ops.commands import accounts, intents, invariants, keys, sign, stack
+
+_HELP = """Paymesh: pay, prove, look after the mesh.
+
+Exit codes: 0 done; 1 something is wrong, or could not be done; 2 the command was not understood. What is dangerous
+only says what it would do unless it is given --confirm --reason "…", and is written to the audit log.
+"""
+
+app = typer.Typer(
+    name="paymesh",
+    help=_HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.command(epilog=stack.DEMO_EPILOG)(stack.demo)
+app.command(epilog=stack.DEV_EPILOG)(stack.dev)
+app.command(epilog=stack.MIGRATE_EPILOG)(stack.migrate)
+app.command(epilog=invariants.EPILOG)(invariants.invariants)
+app.command(epilog=sign.EPILOG)(sign.sign)
+app.add_typer(keys.app, name="keys")
+app.add_typer(accounts.app, name="accounts")
+app.add_typer(intents.app, name="intent")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands of `paymesh`: each parses, builds, calls one async function and prints."""

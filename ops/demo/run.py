@@ -1,0 +1,97 @@
+"""The demo from beginning to end; its exit status tells the truth."""
+
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from ops.audit import actor
+from ops.client import open_client
+from ops.commands.invariants import look, print_report
+from ops.console import out
+from ops.demo.play import Stage, Tally, play_script
+from ops.demo.script import Script, write_script
+from ops.demo.view import balances_table, refusals_table, shown, states_line
+from ops.embedded.services import Stores
+from ops.embedded.stack import LedgerChoice, Stack, StackPlan, running_stack
+from ops.install import install
+from ops.keys import NewSecret, create_key
+from ops.stores import open_stores
+from shared.config import StoreSettings
+
+_PERMISSIONS: Final = {
+    "operations": ["P2P_TRANSFER", "ADJUSTMENT"],
+    "accounts": ["user:*"],
+    "open_accounts": True,
+    "adjustment": {"max_minor": 100_000_000, "alone_max_minor": 100_000_000},
+}
+
+
+async def demo(*, folder: Path, ledger: LedgerChoice, transfers: int, seed: int) -> bool:
+    """Start a mesh, play the script, check everything; return whether every expectation held."""
+    console = out()
+    started = time.monotonic()
+    plan = StackPlan(folder=folder, environ=os.environ, ledger=ledger, clean=True)
+    script = write_script(seed, run=f"-{secrets.token_hex(3)}" if plan.external else "", transfers=transfers)
+    keys: list[NewSecret] = []
+
+    async def prepare(stores: Stores) -> None:
+        keys.append(await _make_key(stores.settings()))
+
+    console.print(f"starting a clean mesh in {folder}")
+    async with running_stack(plan, prepare=prepare, say=console.print) as stack:
+        console.print(f"up after {time.monotonic() - started:.1f} s: {stack.url}")
+        faults = await _play(console, stack, script, keys[0])
+        report = await look(stack.stores.settings(), nothing_open=True)
+        print_report(console, report)
+        right = not faults and report.ok
+    if right:
+        console.print(f"[green]every expectation held[/], {time.monotonic() - started:.1f} s in all")
+    else:
+        console.print(f"[bold red]the demo failed[/]; data and logs are kept in {folder}")
+    return right
+
+
+async def _make_key(settings: StoreSettings) -> NewSecret:
+    await install(settings)
+    async with open_stores(settings) as stores:
+        return await create_key(
+            stores.pool,
+            settings.keyring(),
+            key=f"demo-{secrets.token_hex(3)}",
+            owner="the demo",
+            permissions=_PERMISSIONS,
+            actor=actor(),
+        )
+
+
+async def _play(console: Console, stack: Stack, script: Script, key: NewSecret) -> list[str]:
+    """Play the script and return every expectation that did not hold."""
+    tally = Tally()
+    started = time.monotonic()
+    async with open_client(url=stack.url, key=key.key, secret=key.secret) as client:
+        with shown(console, tally, len(script.steps)) as view:
+            held = await play_script(Stage(client, tally, view.changed), script, view.say)
+    taken_s = time.monotonic() - started
+    console.print(refusals_table(tally, script))
+    console.print(balances_table(held, script.expected_minor))
+    console.print(f"{tally.steps_done} intents in {taken_s:.1f} s: {states_line(tally)}")
+    if tally.median_ms is not None:
+        console.print(f"alone, accepted and settled in one request: median {tally.median_ms:.1f} ms")
+    faults = [
+        *tally.faults,
+        *_wrong_balances(held, script.expected_minor),
+    ]
+    for fault in faults:
+        console.print(f"[red]wrong[/] {fault}", soft_wrap=True)
+    return faults
+
+
+def _wrong_balances(held: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:
+    return [
+        f"{name} holds {minor} instead of {expected[name]}" for name, minor in held.items() if minor != expected[name]
+    ]

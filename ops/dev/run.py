@@ -1,0 +1,111 @@
+"""`paymesh dev` from start to Ctrl-C."""
+
+import asyncio
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from ops.client import Client, open_client
+from ops.console import out
+from ops.dev.key import ensure_dev_key
+from ops.dev.logs import follow
+from ops.embedded.services import Stores
+from ops.embedded.stack import LedgerChoice, Stack, StackPlan, running_stack
+from ops.install import install
+from ops.keys import NewSecret
+from shared.errors import require
+
+_PAYER: Final = "user:alice:THB"
+_PAYEE: Final = "user:bob:THB"
+_FUNDS_MINOR: Final = 100_000
+_TIMEOUT_S: Final = 20.0
+
+
+async def dev(*, folder: Path, ledger: LedgerChoice, port: int | None, fresh: bool) -> None:
+    """Keep a mesh up until cancelled."""
+    console = out()
+    plan = StackPlan(folder=folder, environ=os.environ, ledger=ledger, gateway_port=port, clean=fresh)
+    keys: list[NewSecret] = []
+
+    async def prepare(stores: Stores) -> None:
+        settings = stores.settings()
+        await install(settings)
+        keys.append(await ensure_dev_key(folder, settings))
+
+    console.print(f"starting the mesh in {folder}", soft_wrap=True)
+    async with running_stack(plan, prepare=prepare, say=lambda line: console.print(line, soft_wrap=True)) as stack:
+        async with open_client(url=stack.url, key=keys[0].key, secret=keys[0].secret) as client:
+            await _furnish(client)
+        for line in banner(stack, keys[0]):
+            console.print(line, soft_wrap=True, markup=False)
+        await _stay(console, stack)
+
+
+async def _stay(console: Console, stack: Stack) -> None:
+    await follow(console, [(child.name, child.log) for child in stack.services])
+    await asyncio.Event().wait()
+
+
+async def _furnish(client: Client) -> None:
+    """Open two wallets and fund one, once: the lines that are shown have to work."""
+    for name in (_PAYER, _PAYEE):
+        answer = await client.open_account(name)
+        require(answer.accepted, f"{name} was not opened: {answer.code}")
+    funds = {
+        "operation_type": "ADJUSTMENT",
+        "account": _PAYER,
+        "direction": "CREDIT",
+        "amount_minor": _FUNDS_MINOR,
+        "currency": "THB",
+    }
+    answer = await client.send_until_answered(funds, idempotency_key="dev-funds-1", wait_s=5, timeout_s=_TIMEOUT_S)
+    require(answer.accepted, f"{_PAYER} was not funded: {answer.code}")
+
+
+def banner(stack: Stack, key: NewSecret) -> list[str]:
+    """Return what is said once the mesh is up; the lines after "Try" work as they stand, in this folder."""
+    return [
+        "",
+        f"The mesh is up. Ctrl-C stops all of it; its data stays in {stack.folder}",
+        f"  gateway   {stack.url}  (/openapi.json /readyz /metrics)",
+        f"  redis     {stack.stores.redis_url}",
+        f"  database  {stack.stores.database_url}",
+        f"  ledger    {stack.stores.tigerbeetle_addresses or 'in the database'}",
+        f"  key       {key.key}",
+        f"  secret    {key.secret}",
+        "",
+        f"Try, in another terminal in {Path.cwd()}:",
+        *(f"  {line}" for line in curl_lines(stack.url, program())),
+        "",
+    ]
+
+
+def curl_lines(url: str, paymesh: str) -> list[str]:
+    """Return shell lines that pay through the gateway and look at what came of it."""
+    body = (
+        f'{{"operation_type":"P2P_TRANSFER","from_account":"{_PAYER}","to_account":"{_PAYEE}",'
+        '"amount_minor":1000,"currency":"THB"}'
+    )
+    balance = f"/v1/accounts/{_PAYEE}/balance"
+    signed = f'{paymesh} sign POST /v1/intents --user-id alice --body "$BODY"'
+    return [
+        f"BODY={shlex.quote(body)}",
+        f"{signed} | curl -sS -H @- -H 'Prefer: wait=5' -d \"$BODY\" {url}/v1/intents",
+        f"{paymesh} sign GET {balance} | curl -sS -H @- {url}{balance}",
+        f"{paymesh} accounts list",
+        f"{paymesh} invariants",
+    ]
+
+
+def program() -> str:
+    """Return how this program is called from here."""
+    called = Path(sys.argv[0])
+    if called.name != "paymesh" or not called.exists():
+        return f"{sys.executable} -m ops.cli"
+    here = Path.cwd()
+    absolute = called.absolute()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)

@@ -1,0 +1,7 @@
+-- Open accounts by name, each with what the read model says it holds.
+SELECT m.name, m.opened_by, m.opened_at, b.posted::text AS posted
+FROM pm.tb_account_map AS m
+LEFT JOIN pm.account_balance AS b ON b.account_id = m.id
+WHERE starts_with(m.name, $1) AND m.name > $2
+ORDER BY m.name
+LIMIT $3
