@@ -57,7 +57,7 @@ def test_a_signal_asks_to_stop_and_tasks_drain(number: signal.Signals) -> None:
     main = """
         async def worker():
             await stop.wait()
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
             print("drained", flush=True)
         tasks.create_task(worker())
         print("started", flush=True)

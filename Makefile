@@ -1,0 +1,48 @@
+# Paymesh: everything a person types. Python comes from PYTHON (3.11 or newer), everything else out of the lock.
+#
+#   make demo                       from a bare machine to settled intents
+#   make test ARGS="-k accept -x"   ARGS goes to the tool behind the target
+#   make dev PYTHON=python3.12      only the first run, which makes .venv, asks for a Python
+
+PYTHON ?= python3
+ARGS ?=
+RUN := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo dev test check bench lock clean
+
+help: ## say what there is
+	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name meaning; do \
+		printf '%-14s %s\n' "$$name" "$$meaning"; done
+
+install: ## bring .venv up to the lock; every other target does it first
+	@PYTHON="$(PYTHON)" ./requirements/install.sh
+
+demo: install ## start everything on an empty mesh, pay, show, prove the books, stop
+	@$(RUN) -m ops.cli demo $(ARGS)
+
+dev: install ## start everything and keep it running; data stays between runs
+	@$(RUN) -m ops.cli dev $(ARGS)
+
+test: install ## run every test
+	@$(RUN) -m pytest $(ARGS)
+
+check: install ## look without running: lint, format, types, import contracts
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check --quiet . || { echo 'make check: run .venv/bin/ruff format .'; exit 1; }
+	@$(RUN) -m mypy
+	@$(RUN) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache
+
+bench: install ## run the one canonical workload and print its figures
+	@$(RUN) -m bench $(ARGS)
+
+lock: ## lock the requirements afresh (needs uv; UPGRADE=1 takes newer versions)
+	@command -v uv >/dev/null || { echo 'make lock: needs uv on PATH'; exit 1; }
+	@UPGRADE="$(UPGRADE)" ./requirements/compile.sh
+
+clean: ## remove .venv, the data of embedded stacks and what tools leave behind
+	@for lock in .paymesh/*/lock; do \
+		[ ! -e "$$lock" ] || ! command -v flock >/dev/null || flock --nonblock "$$lock" true || \
+		{ echo "make clean: a stack runs from $${lock%/lock}; stop it first"; exit 1; }; done
+	@rm -rf .venv .paymesh .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
