@@ -110,7 +110,7 @@ class Accounts:
         partition = partition_for(caller.key.id, key, self.vitals.partitions)
         for _ in range(CLASH_TRIES_MAX):
             entry_id = self.new_intent_id(partition)
-            with self.hints.expect(str(entry_id)) as event:
+            with self.hints.expect(account.name) as event:
                 entry = self._entry(entry_id, caller, account, key=key, partition=partition, call=call)
                 result = await self.door.offer(partition, entry)
                 if result.status is AcceptStatus.CLASH:

@@ -5,12 +5,14 @@ it may keep.
 """
 
 import asyncio
-from typing import Final
+from typing import Final, TypeVar
 
 from aiohttp import HttpVersion11, web
 
 from gateway.problems import Problem
 from gateway.settings import BODY_BYTES_MAX, BODY_TIMEOUT_S
+
+BodyT = TypeVar("BodyT", bytes, bytearray)
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -37,7 +39,7 @@ async def read_body(request: web.BaseRequest) -> bytes:
         await _continue(request)
     try:
         if request.content.is_eof():
-            return await _collect(request)
+            return _bounded(request.content.read_nowait())
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await _collect(request)
     except TimeoutError:
@@ -50,9 +52,14 @@ async def _collect(request: web.BaseRequest) -> bytes:
     body = bytearray()
     while chunk := await request.content.readany():
         body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise Problem("body_too_large", headers={"Connection": "close"})
+        _bounded(body)
     return bytes(body)
+
+
+def _bounded(body: BodyT) -> BodyT:
+    if len(body) > BODY_BYTES_MAX:
+        raise Problem("body_too_large", headers={"Connection": "close"})
+    return body
 
 
 async def _continue(request: web.BaseRequest) -> None:

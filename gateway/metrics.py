@@ -14,35 +14,26 @@ UNROUTED: Final = "unrouted"
 class GatewayMetrics:
     """The gateway's metrics; children are looked up once, since a look-up costs as much as counting."""
 
-    requests: Counter
     seconds: Histogram
     problems: Counter
     accept_batch: Histogram
-    _requests_of: dict[tuple[str, int], Counter] = field(default_factory=dict)
-    _seconds_of: dict[str, Histogram] = field(default_factory=dict)
+    _seconds_of: dict[tuple[str, int], Histogram] = field(default_factory=dict)
 
     def answered(self, route: str, status: int, elapsed_s: float) -> None:
         """Count one answer."""
-        counter = self._requests_of.get((route, status))
-        if counter is None:
-            counter = self._requests_of[route, status] = self.requests.labels(route, str(status))
-        counter.inc()
-        seconds = self._seconds_of.get(route)
+        seconds = self._seconds_of.get((route, status))
         if seconds is None:
-            seconds = self._seconds_of[route] = self.seconds.labels(route)
+            seconds = self._seconds_of[route, status] = self.seconds.labels(route, str(status))
         seconds.observe(elapsed_s)
 
 
 def open_metrics(registry: CollectorRegistry) -> GatewayMetrics:
     """Register the gateway's metrics."""
     return GatewayMetrics(
-        requests=Counter(
-            "paymesh_gateway_requests", "Answers by route and status.", ["route", "status"], registry=registry
-        ),
         seconds=Histogram(
             "paymesh_gateway_seconds",
-            "Time to answer, waiting included.",
-            ["route"],
+            "Time to answer by route and status, waiting included.",
+            ["route", "status"],
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         ),

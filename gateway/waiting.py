@@ -1,8 +1,9 @@
 """Waiting for a decision, so that a client gets its answer in the request that asked for it.
 
-One subscription per process, to `gateway.<instance>`, brings hints: ``<entry's id> <state>``. A hint is never the
-answer and may never come: the answer is read from PostgreSQL, on the hint or at a quarter, a half and the whole of
-the time the client allows. This module must never keep a client waiting longer than it asked for.
+One subscription per process, to `gateway.<instance>`, brings hints: ``<intent id> <state>`` or, of an account that
+was asked for, ``<name> OPEN``. A hint is never the answer and may never come: the answer is read from PostgreSQL, on
+the hint or at a quarter, a half and the whole of the time the client allows. This module must never keep a client
+waiting longer than it asked for.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Hints:
-    """The subscription of this process, and who waits for which id."""
+    """The subscription of this process, and who waits for which subject: an intent's id or an account's name."""
 
     def __init__(self, *, client: Redis, instance: str) -> None:
         self.instance = instance
@@ -54,11 +55,11 @@ class Hints:
         return self._closed
 
     @contextmanager
-    def expect(self, entry_id: str) -> Iterator[asyncio.Event]:
-        """Give an event that every hint about the id sets, from now to the end of the block."""
+    def expect(self, subject: str) -> Iterator[asyncio.Event]:
+        """Give an event that every hint about the subject sets, from now to the end of the block."""
         event = asyncio.Event()
         self._count += 1
-        events = self._waiting.setdefault(entry_id, set())
+        events = self._waiting.setdefault(subject, set())
         events.add(event)
         try:
             yield event
@@ -66,12 +67,12 @@ class Hints:
             self._count -= 1
             events.discard(event)
             if not events:
-                self._waiting.pop(entry_id, None)
+                self._waiting.pop(subject, None)
 
     def hint(self, message: bytes) -> None:
         """Take one message of the channel."""
-        entry_id = message.partition(b" ")[0].decode("ascii", "replace")
-        for event in self._waiting.get(entry_id, ()):
+        subject = message.partition(b" ")[0].decode("ascii", "replace")
+        for event in self._waiting.get(subject, ()):
             event.set()
 
     def close(self) -> None:

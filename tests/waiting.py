@@ -8,12 +8,20 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from threading import Event
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
 _PAUSE_FIRST_S = 0.001
 _PAUSE_MAX_S = 0.05
+
+
+@overload
+async def until(condition: Callable[[], Awaitable[T]], what: str = ..., *, timeout_s: float = ...) -> T: ...
+
+
+@overload
+async def until(condition: Callable[[], T], what: str = ..., *, timeout_s: float = ...) -> T: ...
 
 
 async def until(
