@@ -6,6 +6,7 @@ code  meaning
 0     done
 1     something is wrong, or could not be done
 2     the command was not understood
+130   interrupted
 ====  ==========================================
 """
 
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 EXIT_WRONG = 1
 EXIT_USAGE = 2
-_EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED = 130
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Confirm = Annotated[bool, typer.Option("--confirm", help="Do it; without this, only say what would be done.")]
@@ -37,8 +38,12 @@ def example(*lines: str) -> str:
     return "Example: " + "  |  ".join(lines)
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's one async function; SIGTERM and SIGHUP end it as orderly as Ctrl-C does."""
+def run(work: Coroutine[Any, Any, T], *, exit_interrupted: int = EXIT_INTERRUPTED) -> T:
+    """Run a command's one async function; SIGTERM and SIGHUP end it as orderly as Ctrl-C does.
+
+    Raises:
+        typer.Exit: it failed or was interrupted; the reason has been printed.
+    """
     try:
         return asyncio.run(_until_signalled(work))
     except BadInput as error:
@@ -48,7 +53,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         _say(str(error) or type(error).__name__)
         raise typer.Exit(EXIT_WRONG) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
-        raise typer.Exit(_EXIT_INTERRUPTED) from None
+        raise typer.Exit(exit_interrupted) from None
 
 
 def require_confirmed(*, confirm: bool, reason: str, what: str) -> None:

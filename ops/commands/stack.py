@@ -1,6 +1,5 @@
 """`paymesh demo`, `paymesh dev` and `paymesh migrate`: bring a mesh into being."""
 
-from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -48,8 +47,7 @@ def dev(
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete what earlier runs left, money included.")] = False,
 ) -> None:
     """Keep a mesh up, with its data kept between runs; Ctrl-C stops it."""
-    with suppress(KeyboardInterrupt):
-        run(keep_dev(folder=data_folder("dev"), ledger=ledger, port=port, fresh=fresh))
+    run(keep_dev(folder=data_folder("dev"), ledger=ledger, port=port, fresh=fresh), exit_interrupted=0)
 
 
 def migrate(

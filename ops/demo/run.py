@@ -17,7 +17,7 @@ from ops.demo.play import Stage, Tally, play_script
 from ops.demo.script import Script, write_script
 from ops.demo.view import balances_table, refusals_table, shown, states_line
 from ops.embedded.services import Stores
-from ops.embedded.stack import LedgerChoice, Stack, StackPlan, running_stack
+from ops.embedded.stack import LedgerChoice, Stack, StackPlan, discard, running_stack
 from ops.install import install
 from ops.keys import NewSecret, create_key
 from ops.stores import open_stores
@@ -50,6 +50,8 @@ async def demo(*, folder: Path, ledger: LedgerChoice, transfers: int, seed: int)
         print_report(console, report)
         right = not faults and report.ok
     if right:
+        if not plan.external:
+            discard(folder)
         console.print(f"[green]every expectation held[/], {time.monotonic() - started:.1f} s in all")
     else:
         console.print(f"[bold red]the demo failed[/]; data and logs are kept in {folder}")

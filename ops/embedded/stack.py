@@ -92,7 +92,7 @@ async def running_stack(plan: StackPlan, *, prepare: Prepare, say: Say) -> Async
             clean(folder)
         layout = _lay_out(plan, folder)
         children: list[Server] = []
-        closing.callback(_stop_all, layout, children)
+        closing.callback(_stop_all, layout, children, say)
         _start(layout.servers, children, folder)
         await _all_ready(layout.servers)
         say(_servers_line(layout))
@@ -104,6 +104,16 @@ async def running_stack(plan: StackPlan, *, prepare: Prepare, say: Say) -> Async
         folder.record_answers(_urls(stack), stack.stores.environ({}))
         async with _supervised(plan, children, folder, say):
             yield stack
+
+
+def discard(path: Path) -> None:
+    """Delete what a stopped stack left in its folder.
+
+    Raises:
+        AlreadyRuns: it runs again.
+    """
+    with owned(path) as folder:
+        clean(folder)
 
 
 def clean(folder: DataFolder) -> None:
@@ -225,9 +235,16 @@ def _services(plan: StackPlan, folder: DataFolder, stores: Stores, ports: Mappin
 
 def _start(servers: Sequence[Server], children: list[Server], folder: DataFolder) -> None:
     for server in servers:
+        _set_aside(server.log)
         server.spawn()
         children.append(server)
     folder.record_children(children)
+
+
+def _set_aside(log: Path) -> None:
+    """Keep the log of the run before, and no older one."""
+    if log.exists():
+        log.rename(log.with_name(f"{log.name}.1"))
 
 
 async def _all_ready(servers: Sequence[Server]) -> None:
@@ -262,8 +279,9 @@ def _failure(task: asyncio.Task[None]) -> BaseException | None:
     return task.exception() if task.done() and not task.cancelled() else None
 
 
-def _stop_all(layout: _Layout, children: Sequence[Server]) -> None:
+def _stop_all(layout: _Layout, children: Sequence[Server], say: Say) -> None:
     """Stop what was started: gateways take no more, then the workers finish, then the stores go."""
+    say("stopping")
     started = {child.name for child in children}
     gateways = [child for child in layout.services if child.name.startswith("gateway")]
     workers = [child for child in layout.services if not child.name.startswith("gateway")]
