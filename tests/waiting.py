@@ -1,7 +1,8 @@
 """Waiting in tests: on a condition, with a deadline, never for a while.
 
 `until` polls from a coroutine, `until_sync` from a plain function. Both name what they waited for when it does not
-come, so that a failing test says more than that time ran out.
+come, so that a failing test says more than that time ran out. `pace` is no waiting: it spaces out what has a rhythm
+of its own, such as a load's arrivals or a watcher's looks.
 """
 
 import asyncio
@@ -64,3 +65,8 @@ def until_sync(condition: Callable[[], T], what: str = "condition", *, timeout_s
             raise AssertionError(f"{what} did not come true within {timeout_s} s; last seen: {value!r}")
         Event().wait(pause_s)
         pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+
+
+async def pace(pause_s: float) -> None:
+    """Keep a rhythm: the pause between two arrivals, two looks or two tries. No outcome may depend on it."""
+    await asyncio.sleep(pause_s)
