@@ -8,13 +8,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from secrets import randbits
 from typing import Final
 
 from redis.asyncio import Redis
 
 from ops.audit import audit
+from ops.statements import statement
 from shared.accounts import parse_account
 from shared.contracts import Envelope, Kind, OpenAccountMessage
 from shared.db.pool import Pool
@@ -24,7 +24,6 @@ from shared.money import Money
 from shared.streams.accept import append
 
 _POLL_S: Final = 0.05
-_LIST_SQL: Final = (Path(__file__).parent / "sql" / "list_accounts.sql").read_text()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ async def wait_open(pool: Pool, names: Sequence[str], *, timeout_s: float) -> li
 
 async def list_accounts(pool: Pool, *, prefix: str, after: str, limit: int) -> list[AccountRow]:
     """Return open accounts whose name begins with `prefix`, by name, from the one after `after`."""
-    rows = await pool.fetch(_LIST_SQL, prefix, after, limit)
+    rows = await pool.fetch(statement("list_accounts"), prefix, after, limit)
     return [
         AccountRow(row["name"], _balance(row["name"], row["posted"]), row["opened_by"], row["opened_at"])
         for row in rows

@@ -6,12 +6,12 @@ It reads projections and streams only. This module must never open a sealed fiel
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 from redis.asyncio import Redis
 
+from ops.statements import statement
 from shared.db.pool import Pool
 from shared.ids import parse_intent_id, unix_ms_of
 from shared.streams.accept import acc_owner
@@ -23,7 +23,6 @@ _EVENTS: Final = "SELECT seq, from_state, to_state, detail, at FROM pm.intent_ev
 _ATTEMPTS: Final = (
     "SELECT attempt, plan, burned_at, created_at FROM pm.intent_attempt WHERE intent_id = $1 ORDER BY attempt"
 )
-_MOVEMENTS: Final = (Path(__file__).parent / "sql" / "intent_movements.sql").read_text()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ async def show_intent(pool: Pool, redis: Redis, text: str) -> IntentRecord | Non
         row=None if row is None else _columns(dict(row)),
         events=await _fetch(pool, _EVENTS, intent),
         attempts=await _fetch(pool, _ATTEMPTS, intent),
-        movements=await _fetch(pool, _MOVEMENTS, intent),
+        movements=await _fetch(pool, statement("intent_movements"), intent),
         accepted_at=datetime.fromtimestamp(unix_ms_of(intent) / 1000, UTC),
         in_stream=marker is not None,
     )

@@ -16,6 +16,7 @@ import asyncpg
 from gateway.keys import SECRET_FIELD
 from gateway.permissions import parse_permissions
 from ops.audit import audit
+from ops.statements import statement
 from shared.db.pool import Pool
 from shared.errors import BadInput
 from shared.sealing import KeyRing, seal
@@ -83,11 +84,7 @@ async def rotate_key(pool: Pool, ring: KeyRing, *, key: str, overlap: timedelta,
     secret = _new_secret()
     async with pool.acquire() as connection, connection.transaction():
         row = await connection.fetchrow(
-            """UPDATE pm.service_key SET
-                 previous_secret = CASE WHEN $3 > interval '0' THEN secret END,
-                 previous_ends_at = CASE WHEN $3 > interval '0' THEN now() + $3 END,
-                 secret = $2, updated_at = now()
-               WHERE id = $1 AND disabled_at IS NULL RETURNING previous_ends_at""",
+            statement("rotate_key"),
             key,
             _sealed(ring, key, secret),
             overlap,

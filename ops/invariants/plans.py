@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Final
 from uuid import UUID
 
 import tigerbeetle as tb
 
+from ops.statements import statement
 from orchestrator.plan import read_plan
 from shared.db.pool import Pool
 from shared.errors import PaymeshError
@@ -37,21 +36,15 @@ class Planned:
         return frozenset(transfer.id for chain in self.attempts.values() for transfer in chain)
 
 
-@cache
-def sql(name: str) -> str:
-    """Return one of this package's statements."""
-    return (Path(__file__).parent / "sql" / f"{name}.sql").read_text()
-
-
 async def read_planned(pool: Pool, intents: Sequence[UUID]) -> dict[UUID, Planned]:
     """Return the intents that the database knows among these, by id."""
-    rows = await pool.fetch(sql("read_planned"), intents)
+    rows = await pool.fetch(statement("invariants/read_planned"), intents)
     return {row["id"]: _planned(row["id"], row["state"], row["attempt"], row["attempts"], row["plans"]) for row in rows}
 
 
 async def next_decided(pool: Pool, *, after: UUID, until: UUID, limit: int) -> list[Planned]:
     """Return the next intents, by id, whose state is final."""
-    rows = await pool.fetch(sql("next_decided"), after, until, limit)
+    rows = await pool.fetch(statement("invariants/next_decided"), after, until, limit)
     return [_planned(row["id"], row["state"], row["attempt"], row["attempts"], row["plans"]) for row in rows]
 
 

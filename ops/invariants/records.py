@@ -14,7 +14,8 @@ from uuid import UUID
 import tigerbeetle as tb
 
 from ops.invariants.findings import Advance, Check
-from ops.invariants.plans import Planned, next_decided, sql
+from ops.invariants.plans import Planned, next_decided
+from ops.statements import statement
 from shared.accounts import Account, parse_account
 from shared.db.pool import Pool
 from shared.errors import BadInput
@@ -45,7 +46,7 @@ class _Wallet:
 async def check_accounts(ledger: Ledger, pool: Pool, accounts: Check, balances: Check, advance: Advance) -> None:
     """Check that every account on the map stands in the ledger as it should, and that wallets hold the same in both."""
     after = ""
-    while rows := await pool.fetch(sql("next_accounts"), after, PAGE):
+    while rows := await pool.fetch(statement("invariants/next_accounts"), after, PAGE):
         after = rows[-1]["name"]
         found = {account.id: account for account in await ledger.lookup_accounts([row["id"].int for row in rows])}
         wallets: list[_Wallet] = []
@@ -143,7 +144,7 @@ async def _check_balances(ledger: Ledger, pool: Pool, check: Check, suspects: Se
 
 
 async def _look_again(ledger: Ledger, pool: Pool, wallets: Sequence[_Wallet]) -> list[_Wallet]:
-    rows = await pool.fetch(sql("read_balances"), [wallet.id for wallet in wallets])
+    rows = await pool.fetch(statement("invariants/read_balances"), [wallet.id for wallet in wallets])
     recorded = {row["account_id"]: int(row["posted"]) for row in rows}
     found = {account.id: account for account in await ledger.lookup_accounts([wallet.id.int for wallet in wallets])}
     return [
