@@ -1,0 +1,107 @@
+"""`make bench`: the mesh, its bare counterpart and the mesh over HTTP, measured in one run on one machine.
+
+Every round measures all three, in an order that turns, so that what disturbs a run disturbs all of them alike. After
+each section the books are compared with what was accepted: a benchmark that loses a payment exits 1.
+"""
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from bench import results
+from bench.events import BenchFailed
+from bench.machine import commit, machine, versions
+from bench.options import Options, quick
+from bench.report import print_report, print_rounds, shown
+from bench.sections import Pipeline, SectionResult, Show, measure
+from bench.stage import Stage, stage
+from bench.summary import Round, summarise
+from ops.commands.running import run
+from ops.console import err, out, print_json
+from ops.embedded.stack import LedgerChoice
+
+_ORDER = (Pipeline.BARE, Pipeline.MESH, Pipeline.HTTP)
+
+
+async def bench(options: Options, console: Console) -> dict[str, Any]:
+    """Measure, print and return a run.
+
+    Raises:
+        BenchFailed: something could not be measured, or a payment was lost or made twice.
+    """
+    at = datetime.now(UTC)
+    facts: dict[str, Any] = {"commit": commit(), "machine": machine()}
+    async with stage(options, environ=os.environ, say=lambda line: console.print(line, highlight=False)) as ready:
+        facts["versions"] = await _versions(ready)
+        with shown(console, options.rounds * len(_ORDER)) as show:
+            rounds = [await _round(ready, number, show) for number in range(1, options.rounds + 1)]
+        ledger = ready.stores.settings.ledger_kind
+    summary = summarise(rounds)
+    print_rounds(console, rounds)
+    print_report(console, summary, options, ledger, facts)
+    return results.document(at=at, options=options, ledger=ledger, facts=facts, rounds=rounds, summary=summary)
+
+
+async def _round(ready: Stage, number: int, show: Show) -> Round:
+    found: dict[Pipeline, SectionResult] = {}
+    for pipeline in turned(_ORDER, number - 1):
+        found[pipeline] = await measure(ready, pipeline, number, show)
+    return found
+
+
+def turned(order: Sequence[Pipeline], by: int) -> list[Pipeline]:
+    """Return the order with its first `by` moved to the end, and every second round backwards."""
+    shift = by % len(order)
+    moved = [*order[shift:], *order[:shift]]
+    return moved[::-1] if by % 2 else moved
+
+
+async def _versions(ready: Stage) -> dict[str, str]:
+    said = await ready.stores.redis.info("server")
+    postgres = await ready.stores.pool.fetchval("SHOW server_version")
+    return versions(ready.environ, valkey=str(said["valkey_version"]), postgres=str(postgres))
+
+
+def main(
+    *,
+    seconds: Annotated[float, typer.Option(help="How long each throughput is measured.", min=1)] = 10.0,
+    rounds: Annotated[int, typer.Option(help="How often everything is measured.", min=1)] = 3,
+    rate: Annotated[int, typer.Option(help="Intents a second while latency is measured.", min=1)] = 500,
+    wallets: Annotated[int, typer.Option(help="Wallets that pay each other.", min=2)] = 1000,
+    partitions: Annotated[int, typer.Option(help="Intent streams.", min=1, max=256)] = 2,
+    orchestrators: Annotated[int, typer.Option(help="Orchestrators, and as many bare ones.", min=1, max=16)] = 1,
+    gateways: Annotated[int, typer.Option(help="Gateways on one port.", min=1, max=16)] = 2,
+    connections: Annotated[int, typer.Option(help="Connections of the HTTP load.", min=1, max=1024)] = 64,
+    ledger: Annotated[LedgerChoice, typer.Option(help="Which ledger; auto takes TigerBeetle where it is.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Another number, other payments.")] = 1,
+    smoke: Annotated[bool, typer.Option("--quick", help="Everything once and briefly; no result is kept.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when a target is missed.")] = False,
+    folder: Annotated[Path | None, typer.Option("--results", help="Where the result is kept.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON; tables to standard error.")
+    ] = False,
+) -> None:
+    """Measure settled intents a second, their latency and their CPU time, beside a bare pipeline."""
+    options = Options(
+        seconds=seconds, rounds=rounds, rate=rate, wallets=wallets, partitions=partitions,
+        orchestrators=orchestrators, gateways=gateways, connections=connections,
+        ledger=ledger, seed=seed,
+    )  # fmt: skip
+    console = err() if as_json else out()
+    try:
+        result = run(bench(quick(options) if smoke else options, console))
+    except BenchFailed as error:
+        err().print(f"the benchmark failed: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    if folder is not None or not smoke:
+        path = results.write(folder or results.FOLDER, result)
+        console.print(f"written to {os.path.relpath(path)}", highlight=False)
+    if as_json:
+        print_json(result)
+    if strict and not all(target["met"] for target in result["summary"]["targets"]):
+        raise typer.Exit(1)

@@ -1,0 +1,120 @@
+"""What people get to see: a progress bar while it runs, tables when it is done."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bench.figures import Spread
+from bench.options import Options
+from bench.sections import Pipeline, Show
+from bench.summary import DISTURBED_CORES, PipelineSummary, Round, Summary
+
+_NAMES = {
+    Pipeline.MESH: "mesh, from the streams",
+    Pipeline.BARE: "bare pipeline",
+    Pipeline.HTTP: "mesh, over HTTP",
+}
+_ROLES = ("gateway", "orchestrator", "valkey", "postgres", "tigerbeetle", "load")
+
+
+@contextmanager
+def shown(console: Console, sections: int) -> Iterator[Show]:
+    """Show how far the run is, for the length of the block; on a terminal only."""
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, refresh_per_second=2, disable=not console.is_terminal) as progress:
+        whole = progress.add_task("all", total=sections * 2, rate="")
+        task = progress.add_task("setting up", total=None, rate="")
+
+        def begin(title: str, seconds: float) -> None:
+            progress.advance(whole)
+            progress.reset(task, description=title, total=seconds, rate="")
+
+        def tick(seconds: float, per_s: float) -> None:
+            progress.update(task, completed=seconds, rate=f"{per_s:>7,.0f}/s")
+
+        yield Show(begin, tick)
+
+
+def print_report(console: Console, summary: Summary, options: Options, ledger: str, facts: Mapping[str, Any]) -> None:
+    """Print a whole run."""
+    machine = facts["machine"]
+    console.print(
+        f"\n{machine['cores']} cores of {machine['cpu']}, {machine['memory_gib']} GiB, {machine['kernel']}, "
+        f"{machine['python']}; commit {facts['commit']}",
+        soft_wrap=True,
+    )
+    if ledger != "tigerbeetle":
+        console.print("[bold yellow]The ledger is in PostgreSQL:[/] no TigerBeetle server was used, and no target set.")
+    console.print(_throughput_table(summary, options, ledger))
+    console.print(_cpu_table(summary))
+    console.print(_targets_table(summary))
+    if summary.others_cores > DISTURBED_CORES:
+        console.print(
+            f"[yellow]Up to {summary.others_cores:.1f} cores were busy with something else[/]: "
+            "trust ratios, not absolute figures.",
+            soft_wrap=True,
+        )
+
+
+def print_rounds(console: Console, rounds: Sequence[Round]) -> None:
+    """Print every round's throughput, in the order in which it was measured."""
+    for number, one in enumerate(rounds, start=1):
+        parts = [f"{pipeline} {result.throughput.per_s:,.0f}/s" for pipeline, result in one.items()]
+        console.print(f"round {number}: {', '.join(parts)}", highlight=False)
+
+
+def _throughput_table(summary: Summary, options: Options, ledger: str) -> Table:
+    table = Table(title=f"settled P2P intents, ledger: {ledger}", title_justify="left", title_style="bold")
+    for column in ("pipeline", "settled/s", "min-max", "p50 ms", "p99 ms", "latency measured at"):
+        table.add_column(column, justify="left" if column in ("pipeline", "latency measured at") else "right")
+    for pipeline, found in summary.pipelines.items():
+        at = "one client, Prefer: wait" if pipeline is Pipeline.HTTP else f"{options.rate}/s, random arrivals"
+        table.add_row(
+            _NAMES[pipeline],
+            f"{found.per_s.median:,.0f}",
+            f"{found.per_s.low:,.0f}-{found.per_s.high:,.0f}",
+            f"{found.p50_ms.median:.1f}",
+            f"{found.p99_ms.median:.1f}",
+            at,
+        )
+    ratio = summary.mesh_to_bare
+    table.add_section()
+    table.add_row("mesh / bare", f"{ratio.median:.2f}", f"{ratio.low:.2f}-{ratio.high:.2f}", "", "", "round by round")
+    return table
+
+
+def _cpu_table(summary: Summary) -> Table:
+    table = Table(title="CPU per settled intent, µs, at full load", title_justify="left", title_style="bold")
+    table.add_column("pipeline")
+    roles = [role for role in _ROLES if any(role in found.cpu_us for found in summary.pipelines.values())]
+    for role in roles:
+        table.add_column(role, justify="right")
+    table.add_column("all", justify="right")
+    for pipeline, found in summary.pipelines.items():
+        cells = [_cpu_cell(found, role) for role in roles]
+        table.add_row(_NAMES[pipeline], *cells, f"{found.cpu_total_us:.0f}")
+    return table
+
+
+def _cpu_cell(found: PipelineSummary, role: str) -> str:
+    spent: Spread | None = found.cpu_us.get(role)
+    return "-" if spent is None else f"{spent.median:.0f}"
+
+
+def _targets_table(summary: Summary) -> Table:
+    table = Table(title="targets", title_justify="left", title_style="bold")
+    for column in ("", "wanted", "found", ""):
+        table.add_column(column)
+    for target in summary.targets:
+        mark = "[green]met[/]" if target.met else "[red]missed[/]"
+        table.add_row(target.name, target.wanted, target.found, mark)
+    return table

@@ -1,0 +1,97 @@
+"""The outcome of a run: medians and extremes over its rounds, ratios within each, and the targets. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench.figures import Spread, ratios, spread
+from bench.sections import Measured, Pipeline, SectionResult
+
+PER_S_MIN: Final = 3000.0
+"""Settled intents a second that the mesh is to reach on two cores, with TigerBeetle."""
+RATIO_MIN: Final = 0.5
+"""The share of the bare pipeline's throughput that the mesh is to reach."""
+WAIT_P50_MS_MAX: Final = 15.0
+"""Median latency over HTTP that an idle mesh is to keep, from request to SETTLED."""
+DISTURBED_CORES: Final = 0.25
+"""Beyond this much foreign work, absolute figures say little."""
+
+Round = Mapping[Pipeline, SectionResult]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSummary:
+    """One pipeline over all rounds."""
+
+    per_s: Spread
+    p50_ms: Spread
+    p99_ms: Spread
+    cpu_us: Mapping[str, Spread]
+    busy: int
+
+    @property
+    def cpu_total_us(self) -> float:
+        """CPU time per settled intent of everybody together, µs."""
+        return sum(spent.median for spent in self.cpu_us.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What was aimed at, what came out."""
+
+    name: str
+    wanted: str
+    found: str
+    met: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A whole run."""
+
+    pipelines: Mapping[Pipeline, PipelineSummary]
+    mesh_to_bare: Spread
+    others_cores: float
+    """How many cores were busy with something else, at worst."""
+    targets: Sequence[Target]
+
+
+def summarise(rounds: Sequence[Round]) -> Summary:
+    """Sum a run up."""
+    pipelines = {pipeline: _pipeline([one[pipeline] for one in rounds]) for pipeline in Pipeline}
+    mesh, bare = ([one[pipeline].throughput.per_s for one in rounds] for pipeline in (Pipeline.MESH, Pipeline.BARE))
+    ratio = spread(ratios(mesh, bare))
+    return Summary(
+        pipelines=pipelines,
+        mesh_to_bare=ratio,
+        others_cores=max(
+            measured.others_cores for one in rounds for result in one.values() for measured in _both(result)
+        ),
+        targets=_targets(pipelines, ratio),
+    )
+
+
+def _both(result: SectionResult) -> tuple[Measured, Measured]:
+    return result.latency, result.throughput
+
+
+def _pipeline(results: Sequence[SectionResult]) -> PipelineSummary:
+    loads = [result.throughput for result in results]
+    return PipelineSummary(
+        per_s=spread([load.per_s for load in loads]),
+        p50_ms=spread([result.latency.p50_ms for result in results]),
+        p99_ms=spread([result.latency.p99_ms for result in results]),
+        cpu_us={role: spread([load.cpu_us[role] for load in loads]) for role in loads[0].cpu_us},
+        busy=sum(load.busy for load in loads),
+    )
+
+
+def _targets(pipelines: Mapping[Pipeline, PipelineSummary], ratio: Spread) -> list[Target]:
+    per_s = pipelines[Pipeline.MESH].per_s.median
+    wait_ms = pipelines[Pipeline.HTTP].p50_ms.median
+    return [
+        Target("settled a second", f"≥ {PER_S_MIN:,.0f}", f"{per_s:,.0f}", per_s >= PER_S_MIN),
+        Target("mesh / bare", f"≥ {RATIO_MIN}", f"{ratio.median:.2f}", ratio.median >= RATIO_MIN),
+        Target("HTTP, Prefer: wait, median", f"< {WAIT_P50_MS_MAX:.0f} ms", f"{wait_ms:.1f} ms",
+               wait_ms < WAIT_P50_MS_MAX),
+    ]  # fmt: skip
