@@ -8,15 +8,8 @@ is no use to anybody else. This module must never repeat a command.
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
-import hiredis
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import (
-    AbstractConnection,
-    Connection,
-    SSLConnection,
-    UnixDomainSocketConnection,
-    parse_url,
-)
+from redis.asyncio.connection import Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -36,6 +29,8 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
+from shared.streams.connection import CONNECTIONS
+
 BLOCK_MS_MAX: Final = 10_000
 """How long a blocking read may wait; a blocking connection's time-out stands well above it."""
 
@@ -49,33 +44,6 @@ _REFUSED_CODES: Final = frozenset({"MISCONF", "NOREPLICAS", "UNBLOCKED", "BUSY"}
 _MISCONFIGURED: Final = (AuthenticationError, NoPermissionError)
 
 
-class _Packing(AbstractConnection):
-    """Packs commands in C; redis-py's asyncio connections do it word by word in Python, at a third of the speed."""
-
-    def pack_command(self, *args: Any) -> list[bytes]:
-        verb: Any = args[0].encode() if isinstance(args[0], str) else args[0]
-        return [hiredis.pack_command((*verb.split(), *args[1:]))]
-
-
-class _TCPConnection(_Packing, Connection):
-    """Over TCP."""
-
-
-class _TLSConnection(_Packing, SSLConnection):
-    """Over TLS."""
-
-
-class _UnixConnection(_Packing, UnixDomainSocketConnection):
-    """Over a Unix socket."""
-
-
-_PACKING: Final[dict[Any, type[_Packing]]] = {
-    Connection: _TCPConnection,
-    SSLConnection: _TLSConnection,
-    UnixDomainSocketConnection: _UnixConnection,
-}
-
-
 def connect(url: str, *, blocking: bool = False, connections_max: int = _CONNECTIONS_MAX) -> Redis:
     """Describe a client; it connects with its first command.
 
@@ -84,22 +52,21 @@ def connect(url: str, *, blocking: bool = False, connections_max: int = _CONNECT
         blocking: for XREADGROUP BLOCK up to `BLOCK_MS_MAX`, whose reply may take that long.
         connections_max: beyond it callers wait for a connection of the pool, at most the reply time-out.
     """
-    place: dict[str, Any] = dict(parse_url(url))
-    pool = BlockingConnectionPool(
-        connection_class=_PACKING[place.pop("connection_class", Connection)],
-        **place,
-        max_connections=connections_max,
-        timeout=_REPLY_TIMEOUT_S,
+    options: dict[str, Any] = dict(parse_url(url))
+    options |= {
+        "connection_class": CONNECTIONS[options.get("connection_class", Connection)],
+        "max_connections": connections_max,
+        "timeout": _REPLY_TIMEOUT_S,
         # RESP2: no push messages and no maintenance notifications between a command and its reply.
-        protocol=2,
-        decode_responses=False,
-        socket_connect_timeout=_CONNECT_TIMEOUT_S,
-        socket_timeout=_BLOCKING_REPLY_TIMEOUT_S if blocking else _REPLY_TIMEOUT_S,
-        socket_keepalive=True,
-        retry=Retry(NoBackoff(), retries=0),
-        health_check_interval=0,
-    )
-    return Redis.from_pool(pool)
+        "protocol": 2,
+        "decode_responses": False,
+        "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+        "socket_timeout": _BLOCKING_REPLY_TIMEOUT_S if blocking else _REPLY_TIMEOUT_S,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), retries=0),
+        "health_check_interval": 0,
+    }
+    return Redis.from_pool(BlockingConnectionPool(**options))
 
 
 async def command(client: Redis, *words: str | bytes | int) -> Any:

@@ -59,7 +59,8 @@ __all__ = [
     "WorkerSettings",
 ]
 
-_CANCEL_GRACE_S: Final = 2.0
+_CANCELS_MAX: Final = 20
+_CANCEL_PAUSE_S: Final = 0.1
 _log = structlog.get_logger(__name__)
 
 
@@ -142,26 +143,26 @@ class Worker:
 
     async def _read_loop(self) -> None:
         await self._seat.insist(self._seat.establish)
-        while not self._stop.is_set():
+        while not self._ending():
             await self._rest()
             await self._slots.acquire()
             entries = await self._read()
             if not entries:
                 self._slots.release()
-            elif self._stop.is_set():
+            elif self._ending():
                 await self._seat.hand_back([entry.id for entry in entries], Release.UNCOUNTED)
             else:
                 self._spawn(self._in_slot(entries))
 
     async def _read(self) -> list[Entry]:
-        if self._stop.is_set():
+        if self._ending():
             return []
         settings = self._settings
         return await self._seat.insist(lambda: self._read_once(settings.batch_max, settings.block_ms))
 
     async def _read_once(self, batch_max: int, block_ms: int) -> list[Entry]:
         # An outage must not keep a stopping worker at the door.
-        return [] if self._stop.is_set() else await self._seat.read(count=batch_max, block_ms=block_ms)
+        return [] if self._ending() else await self._seat.read(count=batch_max, block_ms=block_ms)
 
     async def _in_slot(self, entries: Sequence[Entry]) -> None:
         try:
@@ -172,10 +173,10 @@ class Worker:
     async def _reclaim_loop(self) -> None:
         settings = self._settings
         period_s = min(settings.idle_ms / 2, settings.reclaim_ms) / 1000
-        while not self._stop.is_set():
+        while not self._ending():
             await self._nap(self._reclaim_now, period_s * (0.75 + self._jitter() / 2))
             cursor = b""
-            while cursor != b"0-0" and not self._stop.is_set():
+            while cursor != b"0-0" and not self._ending():
                 await self._rest()
                 async with self._slots:
                     cursor, entries = await self._seat.reclaim(
@@ -191,7 +192,7 @@ class Worker:
         if together and not await self._run_together(together):
             apart += together
         for place, entry in enumerate(apart):
-            if self._stop.is_set() or not await self._run_alone(entry):
+            if self._ending() or not await self._run_alone(entry):
                 await self._seat.hand_back([waiting.id for waiting in apart[place:]], Release.UNCOUNTED)
                 return
 
@@ -211,7 +212,7 @@ class Worker:
     async def _run_alone(self, entry: Entry) -> bool:
         """Process one entry under the count of its runs; say whether the next may follow."""
         async with self._alone:
-            if self._stop.is_set():
+            if self._ending():
                 return False
             if entry.id not in self._seat.held:
                 return True
@@ -316,13 +317,15 @@ class Worker:
 
     async def _leave(self) -> None:
         """End every task, hand back what was not started, and give the name up if it holds nothing."""
-        tasks = set(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            _, stuck = await asyncio.wait(tasks, timeout=_CANCEL_GRACE_S)
-            if stuck:
-                _log.error("stream_handler_refuses_to_end", stream=self._stream, tasks=len(stuck))
+        for _ in range(_CANCELS_MAX):
+            if not self._tasks:
+                break
+            # More than once: a library may swallow a cancellation, as redis-py and wait_for of Python 3.11 do.
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(set(self._tasks), timeout=_CANCEL_PAUSE_S)
+        if self._tasks:
+            _log.error("stream_handler_refuses_to_end", stream=self._stream, tasks=len(self._tasks))
         seat = self._seat
         waiting = seat.held.waiting()
         try:
@@ -346,6 +349,9 @@ class Worker:
             self._failure = error
             self._failed.set()
 
+    def _ending(self) -> bool:
+        return self._stop.is_set() or self._failure is not None
+
     @property
     def _stream(self) -> str:
         return self._seat.member.stream
@@ -365,8 +371,10 @@ def _now_s() -> float:
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
+    # Not wait_for: up to Python 3.11 it forgets a cancellation that comes together with the event.
     with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 async def _first_of(*events: asyncio.Event) -> None:

@@ -33,6 +33,10 @@ class LossyProxy:
         """From now on, let replies through again."""
         self._swallow = False
 
+    def has_swallowed(self, replies: int) -> bool:
+        """Say whether that many replies have been lost so far."""
+        return self.swallowed >= replies
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         return self
