@@ -10,6 +10,7 @@ pending time-outs (code ``timeout_refused``), since no hold of ours expires by i
 This module must never judge an event; that is the SQL function.
 """
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -19,7 +20,7 @@ import tigerbeetle as tb
 
 from shared.db.failures import database
 from shared.db.pool import Pool
-from shared.errors import BadInput, Transient
+from shared.errors import BadInput, Transient, violated
 from shared.ledger.lane import Lane, RequestSize
 from shared.ledger.packing import PackedAccount, PackedAccountFilter, PackedQueryFilter, PackedTransfer
 from shared.ledger.rows import Row, account_row, columns, read_account, read_transfer, signed, transfer_row
@@ -57,7 +58,8 @@ class PostgresLedger:
 
         Args:
             pool: connections to that database; at most three are used at once.
-            timeout_s: how long a caller waits for an answer before it is told that the outcome is unknown.
+            timeout_s: how long a caller waits for an answer before it is told that the outcome is unknown;
+                statements end by the pool's own limit.
         """
         self._pool = pool
         self._timeout_s = timeout_s
@@ -144,7 +146,11 @@ class PostgresLedger:
         ]
 
     async def _judge(self, statement: str, rows: list[Row]) -> tuple[list[str], list[int]]:
-        (answer,) = await self._fetch(statement, *columns(rows))
+        self._check_open()
+        with database():  # its callers bring their own patience; the statement has the pool's
+            answer = await self._pool.fetchrow(statement, *columns(rows))
+        if answer is None:
+            violated("a function call returns one row")
         return answer["statuses"], answer["timestamps"]
 
     async def _look_up(self, statement: str, numbers: list[int], read: Callable[[Any], Entry]) -> list[Entry]:
@@ -162,7 +168,8 @@ class PostgresLedger:
     async def _fetch(self, statement: str, *values: Any) -> list[Any]:
         self._check_open()
         with database():
-            return await self._pool.fetch(statement, *values, timeout=self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                return await self._pool.fetch(statement, *values)
 
     def _check_open(self) -> None:
         if self._closed:
