@@ -109,6 +109,15 @@ async def test_a_failing_file_leaves_nothing_of_itself(database: str, series: Pa
     assert await migrate(database, directory=series) == ["0003_third.sql"]
 
 
+async def test_a_file_that_cannot_be_recorded_has_not_happened(database: str, series: Path, steps: Pool) -> None:
+    """File and record are one transaction: a crash between them must not make the file run twice."""
+    unrecordable = "INSERT INTO steps VALUES (3); ALTER TABLE pm_migrations ADD CHECK (name <> '0003_third.sql');"
+    (series / "0003_third.sql").write_text(unrecordable)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await migrate(database, directory=series)
+    assert await steps.fetchval("SELECT array_agg(n) FROM steps") == [1, 2]
+
+
 async def test_a_runner_that_dies_lets_the_next_one_through(database: str, series: Path, pool: Pool) -> None:
     """The lock ends with its connection."""
     (series / "0003_third.sql").write_text("SELECT pg_sleep(600);")

@@ -60,12 +60,19 @@ async def test_an_id_of_a_month_that_nobody_made_does_not_fail_its_batch(pool: P
     assert await home_of(pool, past) == "pm.intent_default"
 
 
-@pytest.mark.parametrize("zone", ["UTC", "Asia/Bangkok", "America/Los_Angeles"])
-async def test_months_turn_at_the_right_millisecond_at_years_end(pool: Pool, zone: str) -> None:
+@pytest.mark.parametrize(
+    ("zone", "moment"),
+    [
+        ("UTC", "2040-11-15T12:00Z"),
+        ("Asia/Bangkok", "2040-11-30T23:30Z"),  # December there
+        ("America/Los_Angeles", "2040-11-01T00:30Z"),  # October there
+    ],
+)
+async def test_months_turn_at_the_right_millisecond_at_years_end(pool: Pool, zone: str, moment: str) -> None:
     """In UTC, whatever zone the session that makes them is in."""
     async with pool.acquire() as connection:
         await connection.execute(f"SET timezone = '{zone}'")
-        made = await connection.fetchval("SELECT pm.ensure_partitions('2040-11-15T12:00Z', 4)")
+        made = await connection.fetchval(f"SELECT pm.ensure_partitions('{moment}', 4)")
         await connection.execute("RESET timezone")
     assert made == 4 * len(PARENTS)
     last, first = id_at(2040, 12, 31, 24 * 3_600_000 - 1), id_at(2041, 1, 1)

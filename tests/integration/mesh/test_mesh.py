@@ -333,6 +333,26 @@ async def test_a_crashed_installation_is_completed_by_the_next(
     assert identity == await world.verify()
 
 
+async def test_an_installer_that_slept_turns_nothing_back(world: Mesh) -> None:
+    """It wakes while the mesh it found half-installed has long been at work."""
+    identity = await world.install()
+    await world.tick()
+    before = await world.ticks()
+    await mesh._claim(identity, world.redis, world.ledger)
+    assert await world.ticks() == before
+
+
+async def test_an_installation_that_meets_a_foreign_slot_stops(world: Mesh) -> None:
+    """Claimed between the look and the installation by another mesh."""
+    await world.pool.execute(mesh._INSERT, uuid4(), "postgres", PARTITIONS)
+    foreign = {"id": str(uuid4()), "epoch": "1", "tick": "0"}
+    for name, value in foreign.items():
+        await world.redis.hset(SLOTS[1], name, value)
+    with pytest.raises(StoreMismatch, match=r"Redis \(slot i1\) belongs to mesh"):
+        await world.install()
+    assert await world.redis.hget(SLOTS[1], "id") == foreign["id"].encode()
+
+
 async def test_a_ticker_that_slept_turns_nothing_back(world: Mesh) -> None:
     """It wakes with an old number in its hand, after others have gone on."""
     identity = await world.install()
