@@ -60,7 +60,8 @@ class Accounts:
         opened_at = await self.reads.opened_at(account.name)
         if opened_at is not None:
             return _account_answer(200, account, opened_at)
-        call.wait_s = (wait_seconds(call.request, self.wait_max_s) or OPEN_WAIT_S) if self.hints.open else 0
+        if self.hints.open:
+            call.wait_s = wait_seconds(call.request, default_s=OPEN_WAIT_S, max_s=self.wait_max_s)
         opened_at = await self._opened(caller, account, call)
         return _account_answer(202 if opened_at is None else 201, account, opened_at)
 

@@ -106,7 +106,7 @@ class Intents:
             traceparent=traceparent(call.request),
             view=masked_request(request, approved_by=approved_by),
         )
-        call.wait_s = wait_seconds(call.request, self.wait_max_s) if self.hints.open else 0
+        call.wait_s = self._wait_s(call)
         return await self._offer(offer, call.wait_s)
 
     async def get(self, call: Call) -> web.Response:
@@ -114,7 +114,7 @@ class Intents:
         caller = await self.authenticator.caller(call.request)
         intent = parse_intent_id(call.params["id"])
         row = await self._find(caller, intent)
-        call.wait_s = wait_seconds(call.request, self.wait_max_s) if self.hints.open else 0
+        call.wait_s = self._wait_s(call)
         if call.wait_s and (row is None or not row.is_terminal):
             row = await self._watch(intent, call.wait_s) or row
         return self._answer(intent, row, view=None)
@@ -131,6 +131,9 @@ class Intents:
             f"the intent is {state}; an instant channel settles or refuses it without a moment to cancel in",
             intent_id=str(intent if row is None else row.id),
         )
+
+    def _wait_s(self, call: Call) -> int:
+        return wait_seconds(call.request, default_s=0, max_s=self.wait_max_s) if self.hints.open else 0
 
     async def _authorise(self, caller: Caller, request: OperationRequest) -> str | None:
         """Check what the key may do; return the second key where one has signed."""

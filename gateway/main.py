@@ -12,7 +12,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -50,6 +50,7 @@ from shared.streams.client import connect
 STATEMENT_TIMEOUT_S: Final = 5.0
 """A client waits for every statement here; a slow answer is a wrong one."""
 DRAIN_TIMEOUT_S: Final = 10.0
+CANCEL_AGAIN_S: Final = 0.5
 BACKLOG: Final = 1024
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 """Requests leave hardly any cycles behind; looking for them every 700 objects costs a quarter of the processor."""
@@ -206,9 +207,7 @@ async def serve(
             tasks.create_task(_fail_with(gateway.violation)),
         ]
         await _listen(gateway, settings, stop, listening)
-        for loop in loops:
-            loop.cancel()
-        await asyncio.wait(loops)
+        await _end(loops)
 
 
 async def _listen(
@@ -228,6 +227,15 @@ async def _listen(
         await runner.cleanup()
         await gateway.door.drain()
     _log.info("stopped", instance=gateway.hints.instance)
+
+
+async def _end(loops: Sequence["asyncio.Task[None]"]) -> None:
+    """Cancel until they have ended: a library may swallow a cancellation that comes together with its result."""
+    pending = set(loops)
+    while pending:
+        for loop in pending:
+            loop.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
 
 
 async def _fail_with(violation: "asyncio.Future[None]") -> None:
