@@ -225,9 +225,7 @@ async def _read_redis(redis: Redis, partitions: int) -> list[Mark]:
 
 
 async def _read_slot(redis: Redis, slot: str) -> Mark:
-    mesh, epoch, counted = await redis.execute_command(  # type: ignore[no-untyped-call]
-        "HMGET", keys.mesh(slot), "id", "epoch", "tick"
-    )
+    mesh, epoch, counted = await redis.execute_command("HMGET", keys.mesh(slot), "id", "epoch", "tick")
     if mesh is None or epoch is None or counted is None:
         return Mark(_named(slot), None, None, 0)
     return Mark(_named(slot), UUID(mesh.decode()), int(epoch), int(counted))
