@@ -277,6 +277,10 @@ class Stand:
             found += [Accepted(entry_id, read_envelope(fields)) for entry_id, fields in reply]
         return found
 
+    async def has_entries(self, count: int) -> bool:
+        """Say whether so many entries have been accepted."""
+        return len(await self.entries()) >= count
+
     async def only_entry(self) -> Accepted:
         """Return the one entry there is."""
         (entry,) = await self.entries()
