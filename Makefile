@@ -6,10 +6,11 @@
 
 PYTHON ?= python3
 ARGS ?=
+ROUNDS ?= 10
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test check bench lock clean
+.PHONY: help install demo dev test chaos check bench lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name meaning; do \
@@ -26,6 +27,9 @@ dev: install ## start everything and keep it running; data stays between runs
 
 test: install ## run every test
 	@$(RUN) -m pytest $(ARGS)
+
+chaos: install ## break real processes for longer: ROUNDS=10 of what `make test` does once
+	@PAYMESH_CHAOS_ROUNDS="$(ROUNDS)" $(RUN) -m pytest tests/chaos --timeout=3600 $(ARGS)
 
 check: install ## look without running: lint, format, types, import contracts
 	@$(RUN) -m ruff check .
