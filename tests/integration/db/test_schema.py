@@ -38,12 +38,14 @@ async def test_every_state_but_the_unplanned_one_can_be_stored(pool: Pool, state
             await insert(pool, state=state)
         return
     await insert(pool, state=state, alias_of=alias, error_code=code)
+    assert await pool.fetchval("SELECT state FROM pm.intent") == state
 
 
 @pytest.mark.parametrize("funds", list(Funds))
 async def test_every_kind_of_funds_can_be_stored(pool: Pool, funds: Funds) -> None:
     """The two lists are one."""
     await insert(pool, funds=funds)
+    assert await pool.fetchval("SELECT funds FROM pm.intent") == funds
 
 
 @pytest.mark.parametrize(
@@ -69,6 +71,7 @@ async def test_what_no_intent_may_be_is_refused(pool: Pool, row: dict[str, objec
 async def test_the_largest_amount_can_be_stored(pool: Pool) -> None:
     """2^62, which JSON, bigint and the ledger all carry."""
     await insert(pool, amount_minor=AMOUNT_MINOR_MAX)
+    assert await pool.fetchval("SELECT amount_minor FROM pm.intent") == AMOUNT_MINOR_MAX
 
 
 async def test_a_balance_outgrows_a_bigint(pool: Pool) -> None:

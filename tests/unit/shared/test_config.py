@@ -56,7 +56,7 @@ def test_variables_of_others_are_left_alone(environment: pytest.MonkeyPatch) -> 
     environment.setenv("GATEWAY_PORT", "1")
     environment.setenv("EDGEWISE", "1")
     environment.setenv("PAYMESH_SERVICE_SECRET", "s")
-    load(EdgeSettings)
+    assert load(EdgeSettings).port == 8080
 
 
 def test_every_fault_is_reported_at_once_by_the_variables_name(environment: pytest.MonkeyPatch) -> None:

@@ -29,10 +29,13 @@ def test_two_registries_count_apart() -> None:
     assert "paymesh_seen_total 1.0" in exposition(other).decode()
 
 
-def test_buckets_rise() -> None:
-    """A histogram refuses others."""
-    for number, buckets in enumerate((LATENCY_BUCKETS_S, BATCH_BUCKETS)):
-        Histogram(f"paymesh_h{number}", "Test.", buckets=buckets, registry=open_registry())
+def test_a_histogram_takes_both_kinds_of_buckets() -> None:
+    """They rise, and what is larger than all of them is counted too."""
+    registry = open_registry()
+    for name, buckets in (("latency_s", LATENCY_BUCKETS_S), ("batch", BATCH_BUCKETS)):
+        Histogram(f"paymesh_{name}", "Test.", buckets=buckets, registry=registry).observe(buckets[-1] + 1)
+        assert f'paymesh_{name}_bucket{{le="{float(buckets[-1])}"}} 0.0' in exposition(registry).decode()
+        assert f'paymesh_{name}_bucket{{le="+Inf"}} 1.0' in exposition(registry).decode()
 
 
 _WORKER = """
