@@ -96,7 +96,11 @@ class Intake:
 
     async def _drafts(self, batch: _Batch) -> list[Draft]:
         """Plan every intent of the batch; an id that stands twice in it is planned once."""
-        intents = dict(batch.intents.values())
+        intents: dict[IntentId, IntentMessage] = {}
+        for intent, message in batch.intents.values():
+            known_as = intents.setdefault(intent, message)
+            if known_as is not message and known_as != message:
+                violated(f"intent {intent} is already in use for another request")
         await self._known.look_up(name for message in intents.values() for name in _accounts_named(message))
         routes, known = self._routes.routes, self._known
         return [

@@ -3,17 +3,23 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from shared.db.migrations import migrate
 from shared.db.pool import Pool
+from shared.ledger.open import open_ledger
 from shared.ledger.port import Ledger
+from shared.ledger.postgres import MIGRATIONS
 from tests.integration.orchestrator.world import World
 
 
-@pytest_asyncio.fixture(params=[pytest.param("tigerbeetle", marks=pytest.mark.tigerbeetle)])
-async def ledger(request: pytest.FixtureRequest, pool: Pool) -> AsyncIterator[Ledger]:
+@pytest_asyncio.fixture(params=["postgres", pytest.param("tigerbeetle", marks=pytest.mark.tigerbeetle)])
+async def ledger(request: pytest.FixtureRequest, database: str, pool: Pool) -> AsyncIterator[Ledger]:
     """Each ledger in turn."""
-    import tigerbeetle as tb
-
-    opened = tb.ClientAsync(0, request.getfixturevalue("tigerbeetle_addresses"))
+    addresses = None
+    if request.param == "tigerbeetle":
+        addresses = request.getfixturevalue("tigerbeetle_addresses")
+    else:
+        await migrate(database, directory=MIGRATIONS)
+    opened = open_ledger(pool=pool, tigerbeetle_addresses=addresses)
     yield opened
     await opened.close()
 

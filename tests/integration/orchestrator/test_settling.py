@@ -141,6 +141,21 @@ async def test_id_in_use_for_another_request_is_an_invariant_violation(world: Wo
     assert await world.ledger_balance(b) == 1
 
 
+async def test_one_id_for_two_requests_in_one_batch_is_an_invariant_violation(world: World) -> None:
+    """Neither of two requests under one id may vanish behind the other; one request delivered twice is fine."""
+    a, b = world.wallet("a"), world.wallet("b")
+    await world.fund({a: 100, b: 0})
+    shared_id, repeated = new_id(), new_id()
+    with pytest.raises(InvariantViolation, match="already in use"):
+        await world.handle(
+            intent_entry(message(p2p(a, b, 1)), shared_id), intent_entry(message(p2p(a, b, 2)), shared_id)
+        )
+    same = message(p2p(a, b, 5))
+    verdicts = await world.handle(intent_entry(same, repeated), intent_entry(same, repeated))
+    assert all(isinstance(verdict, Done) for verdict in verdicts)
+    assert await world.ledger_balance(b) == await world.database_balance(b) == 5
+
+
 async def test_accounts_are_opened_once_with_the_fixed_ones_of_their_currency(world: World) -> None:
     """Opening twice, and by two orchestrators, leaves one account; transit and equity come with the first."""
     name = f"user:x-{world.tag}:JPY"
