@@ -40,12 +40,8 @@ _QUERY_FILTER_FLAGS: Final = sum(tb.QueryFilterFlags)
 
 _CREATE_ACCOUNTS: Final = "SELECT * FROM ledger.create_accounts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 _CREATE_TRANSFERS: Final = "SELECT * FROM ledger.create_transfers($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
-_LOOK_UP_ACCOUNTS: Final = """
-    SELECT a.* FROM unnest($1::uuid[]) WITH ORDINALITY AS asked(id, place) JOIN ledger.account a USING (id)
-    ORDER BY place"""
-_LOOK_UP_TRANSFERS: Final = """
-    SELECT t.* FROM unnest($1::uuid[]) WITH ORDINALITY AS asked(id, place) JOIN ledger.transfer t USING (id)
-    ORDER BY place"""
+_LOOK_UP_ACCOUNTS: Final = "SELECT * FROM ledger.lookup_accounts($1)"
+_LOOK_UP_TRANSFERS: Final = "SELECT * FROM ledger.lookup_transfers($1)"
 
 Entry = TypeVar("Entry", tb.Account, tb.Transfer)
 
