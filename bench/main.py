@@ -41,7 +41,7 @@ async def bench(options: Options, console: Console) -> dict[str, Any]:
         with shown(console, options.rounds * len(_ORDER)) as show:
             rounds = [await _round(ready, number, show) for number in range(1, options.rounds + 1)]
         ledger = ready.stores.settings.ledger_kind
-    summary = summarise(rounds)
+    summary = summarise(rounds, ledger=ledger)
     print_rounds(console, rounds)
     print_report(console, summary, options, ledger, facts)
     return results.document(at=at, options=options, ledger=ledger, facts=facts, rounds=rounds, summary=summary)

@@ -25,6 +25,7 @@ class Options:
         window: intents accepted and unsettled that the load keeps up, over all partitions.
         ledger: which ledger; ``auto`` takes TigerBeetle where its server is found.
         seed: another number, other payments.
+        quick: whether this is the smoke version, whose figures mean nothing.
     """
 
     seconds: float = 10.0

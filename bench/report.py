@@ -53,7 +53,7 @@ def print_report(console: Console, summary: Summary, options: Options, ledger: s
         soft_wrap=True,
     )
     if ledger != "tigerbeetle":
-        console.print("[bold yellow]The ledger is in PostgreSQL:[/] no TigerBeetle server was used, and no target set.")
+        console.print("[bold yellow]The ledger is in PostgreSQL:[/] no TigerBeetle server was used.")
     console.print(_throughput_table(summary, options, ledger))
     console.print(_cpu_table(summary))
     console.print(_targets_table(summary))

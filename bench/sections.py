@@ -195,7 +195,7 @@ def _load(
             seed=seed,
             wallets=options.wallets,
             window=options.window,
-            length_max=options.window,
+            length_max=options.window // stage.mesh.partitions,
             roles={**stage.servers, **roles},
             phases=phases,
         )

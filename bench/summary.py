@@ -11,7 +11,7 @@ PER_S_MIN: Final = 3000.0
 """Settled intents a second that the mesh is to reach on two cores, with TigerBeetle."""
 RATIO_MIN: Final = 0.5
 """The share of the bare pipeline's throughput that the mesh is to reach."""
-WAIT_P50_MS_MAX: Final = 15.0
+WAIT_MS_MAX: Final = 15.0
 """Median latency over HTTP that an idle mesh is to keep, from request to SETTLED."""
 DISTURBED_CORES: Final = 0.25
 """Beyond this much foreign work, absolute figures say little."""
@@ -56,8 +56,8 @@ class Summary:
     targets: Sequence[Target]
 
 
-def summarise(rounds: Sequence[Round]) -> Summary:
-    """Sum a run up."""
+def summarise(rounds: Sequence[Round], *, ledger: str) -> Summary:
+    """Sum a run up; throughput has a target on TigerBeetle only."""
     pipelines = {pipeline: _pipeline([one[pipeline] for one in rounds]) for pipeline in Pipeline}
     mesh, bare = ([one[pipeline].throughput.per_s for one in rounds] for pipeline in (Pipeline.MESH, Pipeline.BARE))
     ratio = spread(ratios(mesh, bare))
@@ -67,7 +67,7 @@ def summarise(rounds: Sequence[Round]) -> Summary:
         others_cores=max(
             measured.others_cores for one in rounds for result in one.values() for measured in _both(result)
         ),
-        targets=_targets(pipelines, ratio),
+        targets=_targets(pipelines, ratio, ledger),
     )
 
 
@@ -86,12 +86,13 @@ def _pipeline(results: Sequence[SectionResult]) -> PipelineSummary:
     )
 
 
-def _targets(pipelines: Mapping[Pipeline, PipelineSummary], ratio: Spread) -> list[Target]:
+def _targets(pipelines: Mapping[Pipeline, PipelineSummary], ratio: Spread, ledger: str) -> list[Target]:
     per_s = pipelines[Pipeline.MESH].per_s.median
     wait_ms = pipelines[Pipeline.HTTP].p50_ms.median
-    return [
-        Target("settled a second", f"≥ {PER_S_MIN:,.0f}", f"{per_s:,.0f}", per_s >= PER_S_MIN),
+    targets = [
         Target("mesh / bare", f"≥ {RATIO_MIN}", f"{ratio.median:.2f}", ratio.median >= RATIO_MIN),
-        Target("HTTP, Prefer: wait, median", f"< {WAIT_P50_MS_MAX:.0f} ms", f"{wait_ms:.1f} ms",
-               wait_ms < WAIT_P50_MS_MAX),
-    ]  # fmt: skip
+        Target("Prefer: wait, median", f"< {WAIT_MS_MAX:.0f} ms", f"{wait_ms:.1f} ms", wait_ms < WAIT_MS_MAX),
+    ]
+    if ledger == "tigerbeetle":
+        targets.append(Target("settled a second", f"≥ {PER_S_MIN:,.0f}", f"{per_s:,.0f}", per_s >= PER_S_MIN))
+    return targets
