@@ -6,6 +6,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from tests.waiting import until
+
 
 class LossyProxy:
     """Forwards everything until told to swallow replies; then a reply ends its connection instead."""
@@ -15,7 +17,8 @@ class LossyProxy:
         self._target = (parts.hostname or "127.0.0.1", parts.port or 6379)
         self._swallow = False
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = asyncio.Event()
+        self._open = 0
         self.swallowed = 0
 
     @property
@@ -45,34 +48,39 @@ class LossyProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._server is not None
+        self._closing.set()
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+        await until(lambda: not self._open, "closed connections")
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        target_reader, target_writer = await asyncio.open_connection(*self._target)
-        forward = asyncio.create_task(self._pump(reader, target_writer))
-        back = asyncio.create_task(self._pump(target_reader, writer, replies=True))
+        self._open += 1
+        ends = [writer]
         try:
-            await asyncio.wait({forward, back}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for pump in (forward, back):
+            target_reader, target_writer = await asyncio.open_connection(*self._target)
+            ends.append(target_writer)
+            pumps = [
+                asyncio.create_task(self._pump(reader, target_writer)),
+                asyncio.create_task(self._pump(target_reader, writer, replies=True)),
+                asyncio.create_task(self._closing.wait()),
+            ]
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            for pump in pumps:
                 pump.cancel()
-            for end in (writer, target_writer):
+            await asyncio.wait(pumps)
+        finally:
+            for end in ends:
                 end.close()
                 with suppress(OSError):
                     await end.wait_closed()
+            self._open -= 1
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, replies: bool = False) -> None:
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, replies: bool = False) -> bool:
         with suppress(OSError):
             while data := await source.read(1 << 16):
                 if replies and self._swallow:
                     self.swallowed += 1
-                    return
+                    break
                 sink.write(data)
                 await sink.drain()
+        return True
