@@ -24,7 +24,11 @@ def invariants(
     as_json: Json = False,
 ) -> None:
     """Check that ledger and database say the same, and that no money moved that should not have."""
-    report = run(look(find_settings(), nothing_open=nothing_open))
+
+    async def work() -> Report:
+        return await look(find_settings(), nothing_open=nothing_open)
+
+    report = run(work())
     if as_json:
         print_json({"ok": report.ok, "report": report})
     else:

@@ -12,7 +12,8 @@ code  meaning
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -44,16 +45,24 @@ def run(work: Coroutine[Any, Any, T], *, exit_interrupted: int = EXIT_INTERRUPTE
     Raises:
         typer.Exit: it failed or was interrupted; the reason has been printed.
     """
+    with spoken():
+        try:
+            return asyncio.run(_until_signalled(work))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            raise typer.Exit(exit_interrupted) from None
+
+
+@contextmanager
+def spoken() -> Iterator[None]:
+    """Turn what a command may fail with into a sentence and an exit code."""
     try:
-        return asyncio.run(_until_signalled(work))
+        yield
     except BadInput as error:
         _say(str(error))
         raise typer.Exit(EXIT_USAGE) from None
     except (PaymeshError, ServerFailed, AlreadyRuns, OSError) as error:
         _say(str(error) or type(error).__name__)
         raise typer.Exit(EXIT_WRONG) from None
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        raise typer.Exit(exit_interrupted) from None
 
 
 def require_confirmed(*, confirm: bool, reason: str, what: str) -> None:

@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from ops.client import new_idempotency_key, signed_headers
-from ops.commands.running import EXIT_USAGE, Json, example
-from ops.console import err, print_json
+from ops.commands.running import Json, example, spoken
+from ops.console import print_json
 from ops.dev.key import read_dev_key
 from ops.environment import data_folder
+from shared.errors import BadInput
 
 EPILOG = example('T=/v1/accounts/user:alice:THB/balance; paymesh sign GET $T | curl -sS -H @- "$PAYMESH_URL$T"')
 
@@ -32,18 +33,19 @@ def sign(
 
     The key is PAYMESH_SERVICE_KEY with PAYMESH_SERVICE_SECRET, or else the one of the `paymesh dev` in this folder.
     """
-    key, secret = _key()
     verb = method.upper()
-    headers = signed_headers(
-        key=key,
-        secret=secret,
-        method=verb,
-        target=target,
-        body=_body(body),
-        timestamp=str(int(time.time())),
-        idempotency_key=idempotency_key or (new_idempotency_key() if verb == "POST" else ""),
-        user_id=user_id,
-    )
+    with spoken():
+        key, secret = _key()
+        headers = signed_headers(
+            key=key,
+            secret=secret,
+            method=verb,
+            target=target,
+            body=_body(body),
+            timestamp=str(int(time.time())),
+            idempotency_key=idempotency_key or (new_idempotency_key() if verb == "POST" else ""),
+            user_id=user_id,
+        )
     if as_json:
         print_json(headers)
     else:
@@ -56,10 +58,7 @@ def _key() -> tuple[str, str]:
         return key, secret
     found = read_dev_key(data_folder("dev"))
     if found is None:
-        err().print(
-            "error: set PAYMESH_SERVICE_KEY and PAYMESH_SERVICE_SECRET, or start `paymesh dev` here", style="red"
-        )
-        raise typer.Exit(EXIT_USAGE)
+        raise BadInput("who signs? Set PAYMESH_SERVICE_KEY and PAYMESH_SERVICE_SECRET, or start `paymesh dev` here")
     return found.key, found.secret
 
 

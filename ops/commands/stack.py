@@ -11,7 +11,7 @@ from ops.demo.script import TRANSFERS
 from ops.dev.run import dev as keep_dev
 from ops.embedded.stack import LedgerChoice
 from ops.environment import data_folder, find_settings
-from ops.install import PARTITIONS_DEFAULT, install
+from ops.install import PARTITIONS_DEFAULT, Installed, install
 
 Ledger = Annotated[
     LedgerChoice,
@@ -58,7 +58,11 @@ def migrate(
     as_json: Json = False,
 ) -> None:
     """Bring the database up to date and make database, streams and ledger one mesh; safe to repeat."""
-    done = run(install(find_settings(), partitions=partitions))
+
+    async def work() -> Installed:
+        return await install(find_settings(), partitions=partitions)
+
+    done = run(work())
     if as_json:
         print_json(done)
         return

@@ -27,8 +27,9 @@ from tests.integration.ops.processes import ROOT, held_stack, plain_environ, wai
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A data folder that an unprivileged user can reach."""
-    parent = Path(mkdtemp(prefix="paymesh-stack-"))
+    """A data folder that an unprivileged user can reach, in memory where there is some: no test cuts the power."""
+    memory = Path("/dev/shm")  # noqa: S108 - the folder made in it has a random name
+    parent = Path(mkdtemp(prefix="paymesh-stack-", dir=memory if os.access(memory, os.W_OK) else None))
     parent.chmod(0o755)
     yield parent / "data"
     remove_cluster(parent / "data" / "postgres")
@@ -141,20 +142,17 @@ async def test_an_error_in_the_block_stops_every_child(folder: Path) -> None:
 async def test_an_error_while_preparing_stops_every_child(folder: Path) -> None:
     """A failed migration leaves no server behind."""
     children: list[psutil.Process] = []
+    before = {*psutil.Process().children()}
 
     async def fail(_: Stores) -> None:
-        children.extend(psutil.Process().children())
+        children.extend({*psutil.Process().children()} - before)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         async with running_stack(plan(folder), prepare=fail, say=print):
             pass
-    assert {"valkey-server", "postgres"} <= {_argv0(child) for child in children} or len(children) >= 2
+    assert len(children) == 2
     wait_gone(children)
-
-
-def _argv0(process: psutil.Process) -> str:
-    return "" if not process.is_running() else process.name()
 
 
 def test_ctrl_c_stops_every_child_in_order(folder: Path) -> None:
@@ -255,17 +253,19 @@ def test_a_socket_folder_of_somebody_else_is_refused(folder: Path) -> None:
 
 
 def _as_ordinary_user() -> Sequence[str]:
+    """Return what makes a command run as nobody in particular."""
     if os.geteuid() != 0:
         pytest.skip("we are an ordinary user already")
     if which("setpriv") is None:
         pytest.skip("no setpriv to become an ordinary user with")
-    prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
-    probe = subprocess.run(
-        [*prefix, sys.executable, "-c", "import asyncpg, ops.install"], check=False, cwd=ROOT, capture_output=True
-    )
-    if probe.returncode != 0:
-        pytest.skip("the ordinary user cannot reach this Python")
-    return prefix
+    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    # Where the interpreter lies in a home that is closed to others, the user may look there, and no more than look.
+    looking = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    for prefix in ([*user, "--"], [*user, *looking, "--"]):
+        probe = [*prefix, sys.executable, "-c", "import asyncpg, ops.install"]
+        if subprocess.run(probe, check=False, cwd=ROOT, capture_output=True).returncode == 0:
+            return prefix
+    pytest.skip("the ordinary user cannot reach this Python")
 
 
 def test_an_ordinary_user_starts_and_stops_a_stack(folder: Path) -> None:
