@@ -49,6 +49,8 @@ from shared.streams.client import connect
 
 STATEMENT_TIMEOUT_S: Final = 5.0
 """A client waits for every statement here; a slow answer is a wrong one."""
+POINT_LOOK_UPS: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
+"""Every read is by key, whatever the tables looked like when its plan was made."""
 DRAIN_TIMEOUT_S: Final = 10.0
 CANCEL_AGAIN_S: Final = 0.5
 BACKLOG: Final = 1024
@@ -86,6 +88,7 @@ async def open_stores(settings: GatewaySettings, stack: AsyncExitStack) -> Store
             max_size=settings.pool_max,
             application_name="paymesh-gateway",
             statement_timeout_s=STATEMENT_TIMEOUT_S,
+            server_settings=POINT_LOOK_UPS,
         )
     stack.push_async_callback(pool.close)
     redis = connect(settings.redis_url)

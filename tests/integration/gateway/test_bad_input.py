@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import gateway.body
 from tests.integration.gateway.stand import ADJUSTMENT, FREE, SECRET, TRANSFER, Client, Stand
 
 _OMIT = object()
@@ -330,6 +331,12 @@ async def test_a_body_over_64_kib_is_refused_before_it_is_read(client: Client) -
     assert await _first_answer(client, head + b'{"a":') == 413
     chunk = b"1000\r\n" + b" " * 4096 + b"\r\n"
     assert await _first_answer(client, _head(client, b"Transfer-Encoding: chunked") + chunk * 40) == 413
+
+
+async def test_a_body_that_does_not_arrive_is_given_up(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that stalls does not hold a connection for ever."""
+    monkeypatch.setattr(gateway.body, "BODY_TIMEOUT_S", 0.1)
+    assert await _first_answer(client, _head(client, b"Content-Length: 100") + b'{"a":') == 408
 
 
 async def test_64_kib_are_just_allowed(client: Client) -> None:

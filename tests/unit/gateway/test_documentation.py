@@ -1,0 +1,107 @@
+"""`docs/api.md` against the code: its vectors, its examples and its tables."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.problems import PROBLEMS
+from gateway.requests import WORDS_CHARS_MAX, parse_operation
+from gateway.routes import ROUTES
+from gateway.settings import BODY_BYTES_MAX
+from gateway.views import IntentView, ProblemView, RefusalView
+from shared.signing import TOLERANCE_S, SignedRequest, canonical, sign
+from shared.states import TERMINAL, IntentState
+
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+SECRET = "pms_example_secret_do_not_use"
+TIMESTAMP = "1767225600"
+
+
+def blocks(language: str) -> list[str]:
+    """Return the code blocks of one language."""
+    return re.findall(rf"```{language}\n(.*?)\n```", DOCUMENT, flags=re.DOTALL)
+
+
+def rows(columns: int) -> list[tuple[str, ...]]:
+    """Return the cells of every table row of that width."""
+    found = [
+        tuple(cell.strip() for cell in line.strip("|").split("|")) for line in DOCUMENT.splitlines() if line[:1] == "|"
+    ]
+    return [cells for cells in found if len(cells) == columns]
+
+
+BODY = blocks("json")[0].encode()
+EXAMPLE = SignedRequest("POST", "/v1/intents", TIMESTAMP, "order-1001", "alice", BODY)
+
+
+def test_the_worked_example_is_signed_as_the_document_says() -> None:
+    """String and signature, and the vector without key, user and body."""
+    _, signed, signature, bare = blocks("text")
+    assert canonical(EXAMPLE).decode() == signed
+    assert sign(SECRET.encode(), EXAMPLE) == signature
+    history = SignedRequest("GET", "/v1/accounts/user:alice:THB/history?limit=10", TIMESTAMP)
+    assert sign(SECRET.encode(), history) == bare
+    parse_operation(BODY)
+
+
+def test_the_python_of_the_document_makes_the_same_signature() -> None:
+    """As an integrator would paste it."""
+    names: dict[str, Any] = {}
+    exec(blocks("python")[0], names)  # noqa: S102 - our own document
+    made = names["signature"](SECRET, "POST", "/v1/intents", TIMESTAMP, "order-1001", "alice", BODY)
+    assert made == sign(SECRET.encode(), EXAMPLE)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl on PATH")
+def test_the_shell_of_the_document_makes_the_same_signature() -> None:
+    """With curl and date replaced by something that tells."""
+    script = f"date() {{ echo {TIMESTAMP}; }}\ncurl() {{ printf '%s\\n' \"$@\"; }}\n" + blocks("sh")[0]
+    run = subprocess.run(
+        ["sh", "-euc", script],
+        env={"PATH": "/usr/bin:/bin", "PAYMESH_SERVICE_KEY": "demo", "PAYMESH_SERVICE_SECRET": SECRET},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"X-Signature: {sign(SECRET.encode(), EXAMPLE)}" in run.stdout.splitlines()
+    assert BODY.decode() in run.stdout.splitlines()
+
+
+def test_the_table_of_errors_is_the_table_of_problems() -> None:
+    """Row by row, in its order."""
+    expected = [(str(kind.status), f"`{kind.code}`", f"`{kind.retry}`", kind.title) for kind in PROBLEMS.values()]
+    assert [row for row in rows(4) if row[0].isdigit()] == expected
+
+
+def test_the_table_of_states_names_every_state_and_which_are_final() -> None:
+    """So that a client knows when to stop asking."""
+    listed = {row[0].strip("`"): row[1] == "yes" for row in rows(3) if row[0].strip("`") in IntentState.__members__}
+    assert listed == {state.value: state in TERMINAL for state in IntentState}
+
+
+def test_every_path_of_the_document_exists_and_every_path_is_in_the_document() -> None:
+    """The first table."""
+    for route in ROUTES:
+        for path in (route.path, *route.aliases):
+            assert f"{path}`" in DOCUMENT or f"`{path}`" in DOCUMENT, path
+
+
+def test_the_examples_keep_the_promise_of_the_models() -> None:
+    """Answers as they are sent."""
+    _, intent, refused, problem = (json.loads(block) for block in blocks("json"))
+    IntentView.model_validate(intent)
+    RefusalView.model_validate(refused)
+    shown = ProblemView.model_validate(problem)
+    assert (shown.title, shown.status) == (PROBLEMS[shown.code].title, PROBLEMS[shown.code].status)
+
+
+def test_the_numbers_of_the_document_are_the_numbers_of_the_code() -> None:
+    """Bounds an integrator plans with."""
+    assert f"at most {TOLERANCE_S} off" in DOCUMENT
+    assert f"over {BODY_BYTES_MAX // 1024} KiB" in DOCUMENT
+    assert f"1 to {WORDS_CHARS_MAX} characters" in DOCUMENT
