@@ -1,0 +1,105 @@
+"""An orchestrator under SIGSTOP: what it held in its hands, how far each intent had come, and who may have it next.
+
+The server's view tells it all: the entries that stand under the process's name, the database's rows and the ledger's
+transfers. Nothing is asked of the process itself, which could not answer.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from ops.stores import OpenStores
+from shared.ids import IntentId, Phase, transfer_id
+from shared.streams import keys
+from shared.streams.client import command
+from tests.chaos.mesh import PARTITIONS, Mesh
+from tests.waiting import until
+
+TAKEN_OVER_TIMEOUT_S: Final = 30.0
+
+# The server itself ends such a session after a minute; a test does it for it, so that it need not wait that long.
+_END_OPEN_TRANSACTIONS: Final = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE application_name = 'paymesh-orchestrator' AND state = 'idle in transaction'
+  AND state_change < clock_timestamp() - interval '0.7 s'
+"""
+
+
+class Moment(StrEnum):
+    """How far an intent had come when its orchestrator was stopped."""
+
+    UNPLANNED = "before its plan was stored"
+    PLANNED = "planned, not submitted"
+    MOVED = "moved, not recorded"
+    RECORDED = "recorded, not finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """What a stopped process held: intents, and the moment of each."""
+
+    process_id: int
+    moments: dict[UUID, Moment]
+
+    @property
+    def counts(self) -> Counter[Moment]:
+        """How many intents were caught at each moment."""
+        return Counter(self.moments.values())
+
+
+async def inspect(mesh: Mesh, name: str) -> Frozen:
+    """Look at what a stopped orchestrator holds, while nobody can take it over."""
+    stores, process_id = mesh.stores, mesh.child(name).pid
+    intents = await _held(stores, process_id)
+    rows = await stores.pool.fetch("SELECT id, state FROM pm.intent WHERE id = ANY ($1::uuid[])", intents)
+    states = {row["id"]: row["state"] for row in rows}
+    first_legs = {intent: transfer_id(IntentId(intent), attempt=1, phase=Phase.MOVE, leg=0) for intent in intents}
+    booked = {transfer.id for transfer in await stores.ledger().lookup_transfers(list(first_legs.values()))}
+    return Frozen(process_id, {intent: _moment(states.get(intent), first_legs[intent] in booked) for intent in intents})
+
+
+async def taken_over(mesh: Mesh, frozen: Frozen) -> None:
+    """Wait until others have finished everything that the stopped process held."""
+
+    async def finished() -> bool:
+        await mesh.stores.pool.execute(_END_OPEN_TRANSACTIONS)
+        if await _held(mesh.stores, frozen.process_id):
+            return False
+        undecided = await mesh.stores.pool.fetchval(
+            "SELECT count(*) FROM pm.intent WHERE id = ANY ($1::uuid[]) AND state = 'VALIDATED'", list(frozen.moments)
+        )
+        return bool(undecided == 0)
+
+    await until(finished, "another orchestrator's taking over", timeout_s=TAKEN_OVER_TIMEOUT_S)
+
+
+async def _held(stores: OpenStores, process_id: int) -> list[UUID]:
+    """Return the intents whose entries are pending under the process's name."""
+    intents: list[UUID] = []
+    for partition in range(PARTITIONS):
+        stream = keys.intents(partition)
+        for consumer in await stores.redis.xinfo_consumers(stream, keys.ORCHESTRATOR_GROUP):
+            name = consumer["name"].decode()
+            if f"-{process_id}-" not in name or not consumer["pending"]:
+                continue
+            pending = await stores.redis.xpending_range(
+                stream, keys.ORCHESTRATOR_GROUP, "-", "+", 10_000, consumername=name
+            )
+            for entry in pending:
+                intents += await _intents_of(stores, stream, entry["message_id"])
+    return intents
+
+
+async def _intents_of(stores: OpenStores, stream: str, entry_id: bytes | str | int) -> list[UUID]:
+    found = await command(stores.redis, "XRANGE", stream, entry_id, entry_id)
+    return [UUID(fields[b"id"].decode()) for _, fields in found]
+
+
+def _moment(state: str | None, booked: bool) -> Moment:  # noqa: FBT001 - one flag, named at its only caller
+    if state is None:
+        return Moment.UNPLANNED
+    if state != "VALIDATED":
+        return Moment.RECORDED
+    return Moment.MOVED if booked else Moment.PLANNED

@@ -1,0 +1,130 @@
+"""An orchestrator is stopped with SIGSTOP in the middle of its work, others take that over, and then it wakes up."""
+
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from shared.streams import keys
+from tests.chaos.clock import lapse
+from tests.chaos.frozen import Frozen, Moment, inspect, taken_over
+from tests.chaos.journal import Journal
+from tests.chaos.load import Load
+from tests.chaos.mesh import ORCHESTRATORS, PARTITIONS, Mesh
+from tests.chaos.reckoning import reckon
+from tests.waiting import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+RANDOM_STOPS = 4
+"""How many random stops there are in a round."""
+UNREAD_MIN = 10
+"""With so many unread entries, nobody is about to read them: each orchestrator holds as many batches as it may."""
+
+
+async def test_orchestrator_that_sleeps_around_its_move_finds_it_decided(
+    mesh: Mesh, load: Load, journal: Journal, rng: Random, rounds: int, tell: Callable[[object], None]
+) -> None:
+    """Stopped between plan and ledger, and between ledger and record: what others finished meanwhile stays as it is."""
+    seen = Counter[Moment]()
+    async with load.running():
+        for _ in range(rounds):
+            for name in ORCHESTRATORS:
+                frozen = await freeze_before_ledger(mesh, name)
+                assert frozen.counts[Moment.PLANNED], "nothing was caught between plan and ledger"
+                assert frozen.counts[Moment.MOVED], "nothing was caught between ledger and record"
+                seen += frozen.counts
+                await outlive(mesh, name, frozen, rng)
+    tell(f"caught {described(seen)}; {await reckon(mesh, journal)}")
+
+
+async def test_orchestrator_stopped_at_any_moment_doubles_nothing(
+    mesh: Mesh, load: Load, journal: Journal, rng: Random, rounds: int, tell: Callable[[object], None]
+) -> None:
+    """Stopped wherever it happens to be, transactions included, until its entries have been finished by another."""
+    seen = Counter[Moment]()
+    async with load.running():
+        for _ in range(RANDOM_STOPS * rounds):
+            name = rng.choice(ORCHESTRATORS)
+            frozen = await freeze_at_work(mesh, name, rng)
+            seen += frozen.counts
+            await outlive(mesh, name, frozen, rng)
+    assert seen, "no stop has caught an orchestrator at work"
+    tell(f"caught {described(seen)}; {await reckon(mesh, journal)}")
+
+
+async def freeze_before_ledger(mesh: Mesh, name: str) -> Frozen:
+    """Stop an orchestrator whose one request to the ledger is under way while other batches wait behind it.
+
+    The ledger is made to wait, the orchestrator stopped, the ledger let go: the request under way is carried out
+    and its answer not heard, the batches behind it are planned and never submitted.
+    """
+    async with mesh.ledger_held():
+        await until(lambda: everybody_busy(mesh), "every slot of every orchestrator to be taken", timeout_s=8)
+        stop_all(mesh)
+    return await inspect_alone(mesh, name)
+
+
+def stop_all(mesh: Mesh) -> None:
+    """Stop every orchestrator, so that nobody changes anything while one of them is looked at."""
+    for name in ORCHESTRATORS:
+        mesh.pause(name)
+
+
+async def inspect_alone(mesh: Mesh, name: str) -> Frozen:
+    """Look at what one stopped orchestrator holds, then let the others go on."""
+    await lapse(0.2)  # what it had sent off arrives
+    found = await inspect(mesh, name)
+    for other in ORCHESTRATORS:
+        if other != name:
+            mesh.wake(other)
+    return found
+
+
+async def everybody_busy(mesh: Mesh) -> bool:
+    """Say whether entries wait unread in every stream, since nobody has a hand free."""
+    redis = mesh.stores.redis
+    for stream in map(keys.intents, range(PARTITIONS)):
+        pending = await redis.xpending(stream, keys.ORCHESTRATOR_GROUP)
+        if await redis.xlen(stream) < pending["pending"] + UNREAD_MIN:
+            return False
+    return True
+
+
+async def anything_planned(mesh: Mesh) -> bool:
+    """Say whether an intent is planned and undecided."""
+    return bool(await mesh.stores.pool.fetchval("SELECT count(*) FROM pm.intent WHERE state = 'VALIDATED'"))
+
+
+async def freeze_at_work(mesh: Mesh, name: str, rng: Random) -> Frozen:
+    """Stop an orchestrator, again and again, until that has caught it with something in its hands."""
+    caught: list[Frozen] = []
+
+    async def frozen() -> bool:
+        if rng.random() < 0.5:
+            await lapse(rng.uniform(0.0, 0.1))
+        else:
+            await until(lambda: anything_planned(mesh), "a planned intent")
+        stop_all(mesh)
+        found = await inspect_alone(mesh, name)
+        if not found.moments:
+            mesh.wake(name)
+            return False
+        caught.append(found)
+        return True
+
+    await until(frozen, "an orchestrator caught at work", timeout_s=30)
+    return caught[0]
+
+
+async def outlive(mesh: Mesh, name: str, frozen: Frozen, rng: Random) -> None:
+    """Let others finish what a stopped orchestrator held, then let it go on."""
+    await taken_over(mesh, frozen)
+    await lapse(rng.uniform(0.0, 0.5))
+    mesh.wake(name)
+
+
+def described(seen: Counter[Moment]) -> str:
+    """Write down how many intents were caught when."""
+    return ", ".join(f"{count} {moment}" for moment, count in seen.items())
