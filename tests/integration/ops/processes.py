@@ -66,11 +66,7 @@ def held_stack(folder: Path, *, prefix: Sequence[str] = (), timeout_s: float = 6
 
 def wait_gone(family: Sequence[psutil.Process], *, timeout_s: float = 10.0) -> None:
     """Wait until none of the processes is alive; a zombie that nobody reaps does not count."""
-
-    def alive() -> list[str]:
-        return [process.name() for process in family if _is_alive(process)]
-
-    until_sync(lambda: not alive(), f"the end of {len(family)} processes", timeout_s=timeout_s)
+    until_sync(lambda: not any(map(_is_alive, family)), f"the end of all {len(family)} processes", timeout_s=timeout_s)
 
 
 def _is_alive(process: psutil.Process) -> bool:
