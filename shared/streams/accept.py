@@ -17,7 +17,7 @@ from shared.contracts import Envelope
 from shared.errors import OutcomeUnknown, Transient, require
 from shared.ids import parse_intent_id, partition_of, unix_ms_of
 from shared.streams import keys
-from shared.streams.client import command, refused, unreachable
+from shared.streams.client import WAIT_MS_MAX, command, refused, unreachable
 from shared.streams.script import Argument, Script
 from shared.streams.verdicts import ENTRIES_MAX
 
@@ -121,6 +121,7 @@ async def accept(
     """
     require(0 < len(entries) <= ENTRIES_MAX, f"accept takes 1 to {ENTRIES_MAX} entries, not {len(entries)}")
     require(sum(len(entry.envelope.body) for entry in entries) <= BYTES_MAX, f"accept takes {BYTES_MAX} bytes at most")
+    require(0 < replica_timeout_ms <= WAIT_MS_MAX, f"WAIT takes 1 to {WAIT_MS_MAX} ms, not {replica_timeout_ms}")
     script_keys, args = _pack(partition, entries, admission)
     try:
         if replicas_min > 0:

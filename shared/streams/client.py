@@ -6,6 +6,7 @@ is no use to anybody else. This module must never repeat a command.
 """
 
 from collections.abc import Awaitable, Callable
+from socket import gaierror
 from typing import Any, Final, cast
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -14,6 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
+    BusyLoadingError,
     ClusterDownError,
     MasterDownError,
     NoPermissionError,
@@ -36,12 +38,22 @@ BLOCK_MS_MAX: Final = 10_000
 
 _CONNECT_TIMEOUT_S: Final = 2.0
 _REPLY_TIMEOUT_S: Final = 5.0
+WAIT_MS_MAX: Final = 4_000
+"""How long WAIT may take; the reply's own time-out stands above it."""
 _BLOCKING_REPLY_TIMEOUT_S: Final = BLOCK_MS_MAX / 1000 + 5.0
 _CONNECTIONS_MAX: Final = 32
-_UNREACHABLE: Final = (RedisConnectionError, RedisTimeoutError, OSError)
-_REFUSED: Final = (ReadOnlyError, ClusterDownError, MasterDownError, TryAgainError, OutOfMemoryError)
+_UNREACHABLE: Final = (RedisConnectionError, RedisTimeoutError, ConnectionError, TimeoutError, gaierror)
+_REFUSED: Final = (
+    BusyLoadingError,
+    ReadOnlyError,
+    ClusterDownError,
+    MasterDownError,
+    TryAgainError,
+    OutOfMemoryError,
+)
 _REFUSED_CODES: Final = frozenset({"MISCONF", "NOREPLICAS", "UNBLOCKED", "BUSY"})
-_MISCONFIGURED: Final = (AuthenticationError, NoPermissionError)
+_ANSWERS: Final = (AuthenticationError, NoPermissionError, BusyLoadingError)
+"""Kinds of connection error, to redis-py; but the server has answered, and done nothing."""
 
 
 def connect(url: str, *, blocking: bool = False, connections_max: int = _CONNECTIONS_MAX) -> Redis:
@@ -76,11 +88,8 @@ async def command(client: Redis, *words: str | bytes | int) -> Any:
 
 
 def unreachable(error: BaseException) -> bool:
-    """Say whether the connection failed, so that the command may or may not have been carried out.
-
-    Wrong credentials count as an answer, not as an outage, although redis-py makes them a kind of connection error.
-    """
-    return isinstance(error, _UNREACHABLE) and not isinstance(error, _MISCONFIGURED)
+    """Say whether the connection failed, so that the command may or may not have been carried out."""
+    return isinstance(error, _UNREACHABLE) and not isinstance(error, _ANSWERS)
 
 
 def refused(error: BaseException) -> bool:

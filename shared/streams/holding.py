@@ -11,6 +11,7 @@ class Holding:
 
     def __init__(self) -> None:
         self._started: dict[bytes, float | None] = {}
+        self._settling: set[bytes] = set()
 
     def __len__(self) -> int:
         return len(self._started)
@@ -34,10 +35,19 @@ class Holding:
             if entry_id in self._started:
                 self._started[entry_id] = None
 
+    def settle(self, ids: Iterable[bytes]) -> None:
+        """Note that a verdict is being carried out: an entry found gone from now on may be gone through us."""
+        self._settling.update(entry_id for entry_id in ids if entry_id in self._started)
+
+    def settling(self, entry_id: bytes) -> bool:
+        """Say whether a verdict on the entry is being carried out."""
+        return entry_id in self._settling
+
     def drop(self, ids: Iterable[bytes]) -> None:
         """Let go of entries: settled, handed back or lost."""
         for entry_id in ids:
             self._started.pop(entry_id, None)
+            self._settling.discard(entry_id)
 
     def ids(self) -> list[bytes]:
         """Return everything held."""

@@ -12,6 +12,9 @@ from shared.errors import violated
 ORCHESTRATOR_GROUP: Final = "orchestrator"
 """The one consumer group of every `intents.{iN}` and `results.{psp}` stream."""
 
+ADAPTER_GROUP: Final = "adapter"
+"""The one consumer group of every `jobs.{psp}` stream."""
+
 RELEASED_CONSUMER: Final = "_released"
 """Whom handed-back entries belong to until somebody claims them; never a process, never retired while it holds any."""
 
@@ -46,6 +49,59 @@ def acc(partition: int, intent_id: str) -> str:
     while the intent is dead-lettered.
     """
     return f"acc.{{i{partition}}}:{intent_id}"
+
+
+def jobs(psp: str) -> str:
+    """Stream ``jobs.{psp}``: calls to be made to a PSP.
+
+    Written by the relay and, ungated, by poller and redrive; read by the group `adapter`. An entry lives until it is
+    finished; the stream is bounded by admission, together with its delay set, and never trimmed.
+    """
+    return f"jobs.{{{psp}}}"
+
+
+def results(psp: str) -> str:
+    """Stream ``results.{psp}``: what became of jobs, and what the PSP told of its own accord.
+
+    Written by the adapter's finish, its callback receiver and whoever gives a job up, never gated; read by the group
+    `orchestrator`. An entry lives until it is finished.
+    """
+    return f"results.{{{psp}}}"
+
+
+def permit(psp: str, intent_id: str, attempt: int, operation: str) -> str:
+    """String ``permit.{psp}:<intent>.<attempt>.<operation>``: ``TAKEN <token> <ms>`` or ``CANCELLED <who> <ms>``.
+
+    Written by begin_submit, take_over and win_cancelled, deleted by free_and_retry and give_up; read by everybody who
+    says something about a submission. Lives 24 hours from its last write. The ms is when it was won first.
+    """
+    return f"permit.{{{psp}}}:{intent_id}.{attempt}.{operation}"
+
+
+def verdicts(psp: str) -> str:
+    """String ``verdicts.{psp}``: the id of the last dead letter of `jobs.{psp}` on which a verdict has been given.
+
+    Written and read by the script that appends the verdict to the results. For ever.
+    """
+    return f"verdicts.{{{psp}}}"
+
+
+def breaker(psp: str) -> str:
+    """Hash ``breaker.{psp}``: state of the PSP's circuit breaker and its calls of the last minute.
+
+    Written by every adapter process of the PSP; read by them, by the gateway and by the orchestrator. Lives an hour
+    from its last write; absent means closed.
+    """
+    return f"breaker.{{{psp}}}"
+
+
+def control(psp: str) -> str:
+    """Hash ``control.{psp}``: the kill switch; operation type, or ``*`` for the whole PSP → ``<who> <unix ms>``.
+
+    Written by the command line (a field stands while that is paused); read by adapters, gateway and orchestrator at
+    least once a second. For ever.
+    """
+    return f"control.{{{psp}}}"
 
 
 def mesh(hash_tag: str) -> str:

@@ -107,7 +107,9 @@ class Seat:
     async def beat(self, ids: Sequence[bytes]) -> None:
         """Renew the hold on entries, and let go of what is not ours any more."""
         beat = await calls.heartbeat(self.clients.heart, self.member, ids)
-        self._lose(beat.lost, "beat")
+        # What is being settled is gone through us, or its settling call will say otherwise.
+        lost = [entry_id for entry_id in beat.lost if entry_id in self.held and not self.held.settling(entry_id)]
+        self._lose(lost, "beat")
         self._ghosts(beat.ghosts)
 
     async def begin_solo(self, entry: Entry, *, runs_max: int, token: str) -> Solo:
@@ -124,6 +126,7 @@ class Seat:
 
     async def settle(self, judged: Sequence[tuple[Entry, Verdict]], *, hand_back_as: Release) -> bool:
         """Carry verdicts out, one script per kind; say whether any entry was put off."""
+        self.held.settle(entry.id for entry, _ in judged)
         done: list[tuple[bytes, Done]] = []
         dead: list[tuple[bytes, DeadLetter]] = []
         late: list[tuple[bytes, int]] = []
@@ -152,6 +155,7 @@ class Seat:
 
     async def bury(self, letters: Sequence[tuple[bytes, DeadLetter]]) -> None:
         """Dead-letter entries."""
+        self.held.settle(entry_id for entry_id, _ in letters)
         lost = await self.insist(partial(calls.dead_letter, self.clients.commands, self.member, letters))
         self._lose(lost, "dead_letter")
         for entry_id, letter in letters:
@@ -164,6 +168,7 @@ class Seat:
         ids = [entry_id for entry_id in ids if entry_id in self.held]
         if not ids:
             return
+        self.held.settle(ids)
         released = [(entry_id, how) for entry_id in ids]
         lost = await self.insist(partial(calls.release, self.clients.commands, self.member, released))
         self._lose(lost, "release")

@@ -192,7 +192,7 @@ class Worker:
         if together and not await self._run_together(together):
             apart += together
         for place, entry in enumerate(apart):
-            if self._ending() or not await self._run_alone(entry):
+            if self._ending() or self._resting() or not await self._run_alone(entry):
                 await self._seat.hand_back([waiting.id for waiting in apart[place:]], Release.UNCOUNTED)
                 return
 
@@ -356,10 +356,13 @@ class Worker:
     def _stream(self) -> str:
         return self._seat.member.stream
 
+    def _resting(self) -> bool:
+        return self._resume_s > _now_s()
+
     async def _rest(self) -> None:
         """Wait out the pause after an outage, unless the worker is to stop."""
-        if (left_s := self._resume_s - _now_s()) > 0:
-            await _wait(self._stop, left_s)
+        if self._resting():
+            await _wait(self._stop, self._resume_s - _now_s())
 
     async def _nap(self, wake: asyncio.Event, seconds: float) -> None:
         await _wait(wake, seconds)

@@ -10,7 +10,7 @@ from shared.streams.worker import Done, Entry, Handler, Verdict, Worker, WorkerC
 from tests.integration.streams.scene import GROUP, RESULTS, STREAM, names
 
 QUICK = WorkerSettings(
-    idle_ms=400,
+    idle_ms=800,
     block_ms=30,
     reclaim_ms=50,
     promote_ms=30,

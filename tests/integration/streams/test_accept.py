@@ -250,7 +250,7 @@ async def test_replica_covers_acceptance_and_replay(own_url: str, tmp_path_facto
             return (await primary.info("replication"))["connected_slaves"] == 1 and await primary.wait(1, 50) == 1
 
         await until(in_step, "the replica in step", timeout_s=30)
-        conditions = {"partition": 0, "admission": admission(), "replicas_min": 1, "replica_timeout_ms": 5_000}
+        conditions = {"partition": 0, "admission": admission(), "replicas_min": 1, "replica_timeout_ms": 4_000}
         [fresh] = await accept(primary, entries=[request("k")], **conditions)  # type: ignore[arg-type]
         [replay] = await accept(primary, entries=[request("k")], **conditions)  # type: ignore[arg-type]
         assert [fresh.status, replay.status] == [S.ACCEPTED, S.REPLAYED]
