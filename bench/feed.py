@@ -54,8 +54,8 @@ class FeedConfig:
     section: str
     seed: str
     wallets: int
-    window: int
     length_max: int
+    """The admission limit of each partition, which is also how many payments the load keeps under way there."""
     roles: dict[str, list[int]]
     """Whose CPU time is taken: process ids by role."""
     phases: tuple[Phase, ...]
@@ -79,7 +79,8 @@ class Feed:
         self._section = Section(config.section, config.seed, config.wallets)
         self._payments = self._section.payments()
         self._admission = Admission(config.epoch, config.length_max, memory_full=False, dedupe_ttl_ms=_DEDUPE_TTL_MS)
-        self._due: dict[bytes, float] = {}
+        self._due: dict[bytes, tuple[float, int]] = {}
+        self._waiting = [0] * config.partitions
         self._again: deque[Payment] = deque()
         self._room = asyncio.Event()
         self._stopping = False
@@ -91,23 +92,20 @@ class Feed:
         self.tally = _Tally()
         self.refused: dict[str, int] = {}
 
-    @property
-    def waiting(self) -> int:
-        """How many payments have been offered and not decided."""
-        return len(self._due)
-
     def heard(self, messages: list[bytes]) -> None:
         """Take decisions."""
         now = time.monotonic()
-        pop, keep = self._due.pop, self._latencies.append
+        pop, keep, waiting = self._due.pop, self._latencies.append, self._waiting
         for message in messages:
-            due = pop(message[:_ID_CHARS], None)
-            if due is None:
+            expected = pop(message[:_ID_CHARS], None)
+            if expected is None:
                 self._fault = f"a decision that nobody waits for, or the second one: {message.decode()}"
                 continue
             if message[_ID_CHARS + 1 :] != b"SETTLED":
                 state = message[_ID_CHARS + 1 :].decode()
                 self.refused[state] = self.refused.get(state, 0) + 1
+            due, partition = expected
+            waiting[partition] -= 1
             if self._measuring:
                 keep(now - due)
         self.tally.settled += len(messages)
@@ -180,9 +178,10 @@ class Feed:
             raise BenchFailed(self._fault)
 
     async def _closed(self, partition: int) -> None:
-        """Offer full batches for as long as the window has room."""
+        """Offer full batches for as long as the partition's share of the window has room."""
+        window = self._config.length_max
         while not self._stopping:
-            if self.waiting + ENTRIES_MAX > self._config.window:
+            if self._waiting[partition] + ENTRIES_MAX > window:
                 self._room.clear()
                 await self._room.wait()
                 continue
@@ -213,7 +212,8 @@ class Feed:
         entries = [self._entry(partition, payment) for payment in payments]
         ids = [entry.envelope.id.encode() for entry in entries]
         # Expected before it is offered: the decision may be quicker than the accept's own reply.
-        self._due.update(zip(ids, due, strict=True))
+        self._due.update((number, (at, partition)) for number, at in zip(ids, due, strict=True))
+        self._waiting[partition] += len(ids)
         results = await accept(self._client, partition=partition, entries=entries, admission=self._admission)
         busy = False
         for number, result in enumerate(results):
@@ -222,6 +222,7 @@ class Feed:
             elif result.status is AcceptStatus.BUSY:
                 busy = True
                 del self._due[ids[number]]
+                self._waiting[partition] -= 1
                 self._again.append(payments[number])
             else:
                 raise BenchFailed(f"a payment was answered {result.status}")

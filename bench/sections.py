@@ -194,7 +194,6 @@ def _load(
             section=section,
             seed=seed,
             wallets=options.wallets,
-            window=options.window,
             length_max=options.window // stage.mesh.partitions,
             roles={**stage.servers, **roles},
             phases=phases,
