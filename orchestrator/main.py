@@ -38,9 +38,9 @@ from shared.streams.worker import Worker, WorkerClients, WorkerSettings
 
 _log = structlog.get_logger(__name__)
 
-# Every query of the pipeline is a look-up by key. A plan made while the tables were empty must not become a
-# sequential scan when they are full.
-_POINT_LOOK_UPS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
+# Every query of the pipeline is a look-up by key, and says so by `= ANY` or by LATERAL. A plan made while the tables
+# were empty must not become a sequential scan when they are full. Hash joins stay: they join a batch with itself.
+_POINT_LOOK_UPS = {"enable_seqscan": "off", "enable_mergejoin": "off", "jit": "off"}
 
 
 class Orchestrator:
