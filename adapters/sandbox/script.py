@@ -16,6 +16,7 @@ from adapters.sandbox.scenario import BadScenario, Fault, FaultKind, Scenario
 MS_MAX: Final = 3_600_000
 COPIES_MAX: Final = 100
 _STATUS_MIN: Final = 400
+_STATUS_MAX: Final = 599
 _NUMBER: Final = re.compile(r"[0-9]{1,15}")
 _CODE: Final = re.compile(r"[a-z_]{1,40}")
 _HTTP: Final = re.compile(r"http_([0-9]{3})_(before|after)_commit")
@@ -71,7 +72,7 @@ def parse_script(text: str, *, main: str, operations: Collection[str]) -> Mappin
 
 
 def _fields(word: str, argument: str | None) -> Fields:
-    if (match := _HTTP.fullmatch(word)) and int(match[1]) >= _STATUS_MIN:
+    if (match := _HTTP.fullmatch(word)) and _STATUS_MIN <= int(match[1]) <= _STATUS_MAX:
         retry_after_s = None if argument is None else _number(word, argument)
         return {"fault": Fault(FaultKind.STATUS, match[2] == "after", int(match[1]), retry_after_s)}
     if match := _FAULT.fullmatch(word):

@@ -1,5 +1,7 @@
 """Sandboxes as processes: killed and started again with their books."""
 
+import asyncio
+import itertools
 import json
 import os
 import signal
@@ -88,17 +90,21 @@ async def test_a_sandbox_killed_under_fire_has_paid_what_it_answered(tmp_path: P
     """Whoever heard SETTLED finds it settled; nobody is half paid."""
     books = str(tmp_path / "books.jsonl")
     heard: list[str] = []
+    numbers = itertools.count()
+
+    async def shoot(shooting: IppsPartner, reference: str) -> None:
+        with suppress(ClientError):
+            while True:
+                said = await shooting.transfer(f"A{next(numbers)}", reference)
+                heard.append(said.body["partnerTxnUid"])
+
     with running("ipps", books=books) as process:
         shooting = partner(http, process)
         reference = await shooting.ref()
-        with suppress(ClientError):
-            for number in range(10_000):
-                if number == 60:
-                    # Not waited for: requests go on into the kill.
-                    os.kill(process.child.pid, signal.SIGKILL)
-                said = await shooting.transfer(f"A{number}", reference)
-                heard.append(said.body["partnerTxnUid"])
-    assert len(heard) >= 60
+        shooters = [asyncio.create_task(shoot(shooting, reference)) for _ in range(16)]
+        await until(lambda: len(heard) >= 100, "a hundred answers")
+        process.child.send_signal(signal.SIGKILL)
+        await asyncio.gather(*shooters)
     with running("ipps", books=books) as process:
         after = await partner(http, process).control.books()
         settled = {row["partnerTxnUid"] for row in after["transfers"] if row["status"] == "SETTLED"}
@@ -125,11 +131,21 @@ async def test_a_killed_sandbox_does_what_it_had_still_to_do(
 
 
 async def test_a_sandbox_stops_in_order_when_told_to(http: ClientSession) -> None:
-    """Exit code 0, even with callers that still wait for an answer."""
+    """Exit code 0, even with callers that still wait for an answer: they never get one."""
     with running("ipps") as process:
-        assert (await partner(http, process).look_up()).status == 200
+        waiting = [
+            asyncio.create_task(partner(http, process).look_up(testScenario=f"lookup={scenario}"))
+            for scenario in ("timeout_after_commit", "slow:60000")
+        ]
+
+        async def arrived() -> bool:
+            return len(await partner(http, process).control.calls()) == len(waiting)
+
+        await until(arrived, "both calls")
         process.child.send_signal(signal.SIGTERM)
-        assert process.child.wait(timeout=20) == 0
+        assert await asyncio.to_thread(process.child.wait, 20) == 0
+        ends = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(end, ClientError) for end in ends)
 
 
 def test_two_sandboxes_never_share_their_books(tmp_path: Path) -> None:
