@@ -13,11 +13,11 @@ from ops.client import Client, open_client
 from ops.console import out
 from ops.dev.key import ensure_dev_key
 from ops.dev.logs import follow
+from ops.embedded.server import ServerFailed
 from ops.embedded.services import Stores
 from ops.embedded.stack import LedgerChoice, Stack, StackPlan, running_stack
 from ops.install import install
 from ops.keys import NewSecret
-from shared.errors import require
 
 _PAYER: Final = "user:alice:THB"
 _PAYEE: Final = "user:bob:THB"
@@ -54,7 +54,8 @@ async def _furnish(client: Client) -> None:
     """Open two wallets and fund one, once: the lines that are shown have to work."""
     for name in (_PAYER, _PAYEE):
         answer = await client.open_account(name)
-        require(answer.accepted, f"{name} was not opened: {answer.code}")
+        if not answer.accepted:
+            raise ServerFailed(f"the mesh does not open accounts: HTTP {answer.status} {answer.code}")
     funds = {
         "operation_type": "ADJUSTMENT",
         "account": _PAYER,
@@ -63,7 +64,8 @@ async def _furnish(client: Client) -> None:
         "currency": "THB",
     }
     answer = await client.send_until_answered(funds, idempotency_key="dev-funds-1", wait_s=5, timeout_s=_TIMEOUT_S)
-    require(answer.accepted, f"{_PAYER} was not funded: {answer.code}")
+    if not answer.accepted:
+        raise ServerFailed(f"the mesh takes no intents: HTTP {answer.status} {answer.code}")
 
 
 def banner(stack: Stack, key: NewSecret) -> list[str]:

@@ -92,7 +92,8 @@ async def running_stack(plan: StackPlan, *, prepare: Prepare, say: Say) -> Async
             clean(folder)
         layout = _lay_out(plan, folder)
         children: list[Server] = []
-        closing.callback(_stop_all, layout, children, say)
+        closing.callback(_stop_all, layout, children)
+        closing.callback(say, "stopping")  # a callback of its own: a closed terminal must not keep us from stopping
         _start(layout.servers, children, folder)
         await _all_ready(layout.servers)
         say(_servers_line(layout))
@@ -279,9 +280,8 @@ def _failure(task: asyncio.Task[None]) -> BaseException | None:
     return task.exception() if task.done() and not task.cancelled() else None
 
 
-def _stop_all(layout: _Layout, children: Sequence[Server], say: Say) -> None:
+def _stop_all(layout: _Layout, children: Sequence[Server]) -> None:
     """Stop what was started: gateways take no more, then the workers finish, then the stores go."""
-    say("stopping")
     started = {child.name for child in children}
     gateways = [child for child in layout.services if child.name.startswith("gateway")]
     workers = [child for child in layout.services if not child.name.startswith("gateway")]

@@ -1,11 +1,13 @@
 """`paymesh dev` as a developer uses it: what it prints works, what dies comes back, what was paid stays paid."""
 
+import asyncio
 import json
 import os
 import re
 import signal
 import subprocess
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,14 +16,19 @@ from typing import Any
 import psutil
 import pytest
 
+from ops.client import Answer, new_idempotency_key, open_client
+from ops.dev.key import read_dev_key
 from tests.e2e.conftest import Home
 from tests.integration.ops.processes import ROOT, wait_gone
 from tests.waiting import until_sync
 
-PAY = (
-    '{"operation_type":"P2P_TRANSFER","from_account":"user:alice:THB","to_account":"user:bob:THB",'
-    '"amount_minor":1,"currency":"THB"}'
-)
+PAY = {
+    "operation_type": "P2P_TRANSFER",
+    "from_account": "user:alice:THB",
+    "to_account": "user:bob:THB",
+    "amount_minor": 1,
+    "currency": "THB",
+}
 
 
 @dataclass(slots=True)
@@ -60,22 +67,22 @@ class Dev:
 
     def json(self, *arguments: str) -> Any:
         """Call a command beside it and return the JSON it printed."""
-        done = self.home.paymesh(*arguments, "--json")
-        assert done.returncode == 0, done.stderr
+        done = self.home.invoke(*arguments, "--json")
+        assert done.exit_code == 0, done.output
         return json.loads(done.stdout)
 
     def pay(self) -> dict[str, Any]:
-        """Pay one unit with curl."""
-        sign = " ".join(self.home.argv("sign", "POST", "/v1/intents", "--user-id", "alice", "--body", '"$BODY"'))
-        done = self.home.shell(
-            [
-                f"BODY='{PAY}'",
-                f"{sign} | curl -sS -H @- -H 'Prefer: wait=10' -d \"$BODY\" {self.url}/v1/intents",
-            ]
-        )
-        assert done.returncode == 0, done.stderr
-        answer: dict[str, Any] = json.loads(done.stdout)
-        return answer
+        """Pay one unit, and return what the gateway answered."""
+        key = read_dev_key(self.home.path / "dev")
+        assert key is not None
+
+        async def post() -> Answer:
+            async with open_client(url=self.url, key=key.key, secret=key.secret) as client:
+                return await client.send_until_answered(
+                    PAY, idempotency_key=new_idempotency_key(), user_id="alice", wait_s=10
+                )
+
+        return asyncio.run(post()).document
 
 
 @contextmanager
@@ -161,45 +168,43 @@ def test_tables_are_printed_for_people(dev: Dev) -> None:
         (("migrate",), "partitions, ledger in postgres"),
         (("accounts", "open", "user:alice:THB"), "is open"),
     ):
-        done = dev.home.paymesh(*arguments)
-        assert done.returncode == 0, done.stderr
-        assert words in done.stdout + done.stderr
+        done = dev.home.invoke(*arguments)
+        assert done.exit_code == 0, done.output
+        assert words in done.output
 
 
 def test_what_was_never_accepted_and_what_is_no_id_have_their_exit_codes(dev: Dev) -> None:
     """1: there is none. 2: not understood."""
-    assert dev.home.paymesh("intent", "show", "01a1fa62-f5db-7076-b386-9771ad000000").returncode == 1
-    assert dev.home.paymesh("intent", "show", "nonsense").returncode == 2
-    assert dev.home.paymesh("accounts", "open", "user:a b:THB").returncode == 2
+    assert dev.home.invoke("intent", "show", "01a1fa62-f5db-7076-b386-9771ad000000").exit_code == 1
+    assert dev.home.invoke("intent", "show", "nonsense").exit_code == 2
+    assert dev.home.invoke("accounts", "open", "user:a b:THB").exit_code == 2
 
 
 def test_a_key_lives_from_create_to_disable(dev: Dev) -> None:
     """Created, rotated with both secrets good, disabled: gateways follow within moments."""
-    made = dev.json("keys", "create", "shop", "--owner", "Shop", "--account", "user:*")
-    first = {"PAYMESH_SERVICE_KEY": "shop", "PAYMESH_SERVICE_SECRET": made["secret"]}
-    until_sync(lambda: _status(dev, first) == 200, "the new key")
+    first = dev.json("keys", "create", "shop", "--owner", "Shop", "--account", "user:*")["secret"]
+    until_sync(lambda: _statuses(dev, first) == {200}, "the new key")
     rotated = dev.json("keys", "rotate", "shop", "--confirm", "--reason", "test")
-    second = {"PAYMESH_SERVICE_KEY": "shop", "PAYMESH_SERVICE_SECRET": rotated["secret"]}
-    until_sync(lambda: _status(dev, second) == 200, "the new secret")
-    assert _status(dev, first) == 200
+    second = rotated["secret"]
+    until_sync(lambda: _statuses(dev, second) == {200}, "the new secret")
+    assert _statuses(dev, first) == {200}
     assert rotated["previous_ends_at"] is not None
-    dry = dev.home.paymesh("keys", "disable", "shop")
-    assert (dry.returncode, "nothing was done" in dry.stderr) == (0, True)
-    assert _status(dev, second) == 200
+    dry = dev.home.invoke("keys", "disable", "shop")
+    assert (dry.exit_code, "nothing was done" in dry.output) == (0, True)
+    assert _statuses(dev, second) == {200}
     assert dev.json("keys", "disable", "shop", "--confirm", "--reason", "test") == {"key": "shop", "disabled": True}
-    until_sync(lambda: _status(dev, second) == 401, "the end of the key")
-    assert _status(dev, first) == 401
+    for secret in (first, second):
+        until_sync(lambda given=secret: _statuses(dev, given) == {401}, "the end of the key")  # type: ignore[misc]
 
 
-def _status(dev: Dev, environ: dict[str, str]) -> int:
-    """Ask for a balance with a key and return the HTTP status."""
-    target = "/v1/accounts/user:alice:THB/balance"
-    signed = dev.home.paymesh("sign", "GET", target, more=environ)
-    asked = subprocess.run(
-        ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-H", "@-", dev.url + target],
-        check=True, input=signed.stdout, capture_output=True, text=True,
-    )  # fmt: skip
-    return int(asked.stdout)
+def _statuses(dev: Dev, secret: str) -> set[int]:
+    """Ask for a balance with a secret of the key `shop`, of whichever gateways answer; return the HTTP statuses."""
+
+    async def ask() -> list[Answer]:
+        async with open_client(url=dev.url, key="shop", secret=secret) as client:
+            return await asyncio.gather(*(client.balance("user:alice:THB") for _ in range(12)))
+
+    return {answer.status for answer in asyncio.run(ask())}
 
 
 @pytest.mark.parametrize("name", ["gateway-1", "orchestrator-1", "reconciler-1", "valkey", "postgres"])
@@ -209,14 +214,21 @@ def test_what_is_killed_comes_back_and_payments_go_on(dev: Dev, name: str) -> No
     os.kill(before, signal.SIGKILL)
     dev.said(f"{name} was ended by SIGKILL; starting again")
     until_sync(lambda: dev.children().get(name, before) != before, f"another {name}")
-    until_sync(lambda: _settles(dev), "a payment that settles", timeout_s=40)
+    until_sync(lambda: dev.pay().get("state") == "SETTLED", "a payment that settles", timeout_s=40)
 
 
-def _settles(dev: Dev) -> bool:
-    try:
-        return dev.pay().get("state") == "SETTLED"
-    except AssertionError:
-        return False
+def test_all_gateways_answer_for_all_in_their_metrics(dev: Dev) -> None:
+    """They share a port: whichever is asked counts what any of them did."""
+    dev.pay()
+    counts = [_requests_counted(dev.url) for _ in range(8)]
+    assert min(counts) >= 1
+    assert counts == sorted(counts), "a gateway answers for itself only"
+
+
+def _requests_counted(url: str) -> float:
+    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:  # noqa: S310 - our own gateway
+        text = str(answer.read().decode())
+    return sum(map(float, re.findall(r"^paymesh_gateway_seconds_count\S* (\S+)$", text, re.MULTILINE)))
 
 
 def test_logs_are_shown_as_they_are_written(dev: Dev) -> None:

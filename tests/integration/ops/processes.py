@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import disk_usage
+from tempfile import mkdtemp
 from typing import Any
 
 import psutil
@@ -15,6 +17,7 @@ import psutil
 from tests.waiting import until_sync
 
 ROOT = Path(__file__).parents[3]
+_MEMORY_BYTES_MIN = 2 << 30
 STORES = ("REDIS_URL", "DATABASE_URL", "TIGERBEETLE_ADDRESSES", "PAYMESH_DATA", "PAYMESH_KEYRING")
 
 
@@ -30,6 +33,15 @@ class Held:
     def family(self) -> list[psutil.Process]:
         """Return every process below the holder, PostgreSQL's own children included."""
         return psutil.Process(self.process.pid).children(recursive=True)
+
+
+def quick_folder(prefix: str) -> Path:
+    """Make a folder that an unprivileged user can reach, in memory where there is room: no test cuts the power."""
+    memory = Path("/dev/shm")  # noqa: S108 - the folder made in it has a random name
+    roomy = os.access(memory, os.W_OK) and disk_usage(memory).free > _MEMORY_BYTES_MIN
+    made = Path(mkdtemp(prefix=prefix, dir=memory if roomy else None))
+    made.chmod(0o755)
+    return made
 
 
 def plain_environ(**more: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The embedded servers as real processes: started, kept, killed at the worst moment, never left behind."""
 
+import asyncio
 import json
 import os
 import signal
@@ -9,8 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from shutil import which
-from tempfile import mkdtemp
+from shutil import rmtree, which
 
 import asyncpg
 import psutil
@@ -22,18 +22,17 @@ from ops.embedded.postgres import postgres, postgres_url, remove_cluster
 from ops.embedded.server import ServerFailed
 from ops.embedded.services import Stores
 from ops.embedded.stack import Stack, StackPlan, running_stack
-from tests.integration.ops.processes import ROOT, held_stack, plain_environ, wait_gone
+from ops.install import install
+from tests.integration.ops.processes import ROOT, held_stack, plain_environ, quick_folder, wait_gone
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A data folder that an unprivileged user can reach, in memory where there is some: no test cuts the power."""
-    memory = Path("/dev/shm")  # noqa: S108 - the folder made in it has a random name
-    parent = Path(mkdtemp(prefix="paymesh-stack-", dir=memory if os.access(memory, os.W_OK) else None))
-    parent.chmod(0o755)
-    yield parent / "data"
-    remove_cluster(parent / "data" / "postgres")
-    subprocess.run(["rm", "-rf", str(parent)], check=True)
+    """A data folder of its own."""
+    parent = quick_folder("paymesh-stack-")
+    yield parent / "a folder"
+    remove_cluster(parent / "a folder" / "postgres")
+    rmtree(parent)
 
 
 def plan(folder: Path, **more: object) -> StackPlan:
@@ -152,6 +151,56 @@ async def test_an_error_while_preparing_stops_every_child(folder: Path) -> None:
         async with running_stack(plan(folder), prepare=fail, say=print):
             pass
     assert len(children) == 2
+    wait_gone(children)
+
+
+async def test_a_child_that_can_no_longer_start_ends_the_block(folder: Path) -> None:
+    """The reason is raised where the block stands, and the others are stopped."""
+    children: list[psutil.Process] = []
+
+    async def stay() -> None:
+        async with running_stack(plan(folder), prepare=nothing, say=print) as stack:
+            children.extend(psutil.Process(child.pid) for child in stack.servers)
+            valkey = stack.child("valkey")
+            valkey.argv = [sys.executable, "-c", "import sys; print('no such setting'); sys.exit(78)"]
+            valkey.kill()
+            await asyncio.Event().wait()
+
+    with pytest.raises(ServerFailed, match=r"(?s)valkey cannot start as configured.*no such setting"):
+        await stay()
+    wait_gone(children)
+
+
+async def test_a_service_that_cannot_start_is_named_with_its_last_words(folder: Path) -> None:
+    """A setting that does not exist stops the start; nothing is left."""
+    before = {*psutil.Process().children()}
+    environ = plain_environ(RECONCILER_NONSENSE="1")
+    wrong = StackPlan(folder=folder, environ=environ, ledger="postgres", gateways=0, orchestrators=0, fsync=False)
+
+    async def prepare(stores: Stores) -> None:
+        await install(stores.settings())
+
+    with pytest.raises(ServerFailed, match=r"(?s)reconciler-1 ended while starting.*RECONCILER_NONSENSE"):
+        async with running_stack(wrong, prepare=prepare, say=print):
+            pass
+    assert {*psutil.Process().children()} == before
+
+
+async def test_a_terminal_that_is_gone_does_not_keep_children_alive(folder: Path) -> None:
+    """Nobody hears that we are stopping; we stop."""
+    children: list[psutil.Process] = []
+
+    def say(line: str) -> None:
+        if line == "stopping":
+            raise OSError(5, "Input/output error")
+
+    async def stay() -> None:
+        async with running_stack(plan(folder), prepare=nothing, say=say) as stack:
+            children.extend(psutil.Process(child.pid) for child in stack.servers)
+
+    with pytest.raises(OSError, match="Input/output"):
+        await stay()
+    assert children
     wait_gone(children)
 
 
