@@ -1,6 +1,7 @@
 """A TCP proxy in front of a server that can lose replies: the request arrives, the answer never does."""
 
 import asyncio
+import math
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -15,7 +16,7 @@ class LossyProxy:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._target = (parts.hostname or "127.0.0.1", parts.port or 6379)
-        self._swallow = False
+        self._swallow = 0.0
         self._server: asyncio.Server | None = None
         self._closing = asyncio.Event()
         self._open = 0
@@ -28,13 +29,13 @@ class LossyProxy:
         port = self._server.sockets[0].getsockname()[1]
         return f"redis://127.0.0.1:{port}/0"
 
-    def swallow_replies(self) -> None:
-        """From now on, lose every reply."""
-        self._swallow = True
+    def swallow_replies(self, most: float = math.inf) -> None:
+        """From now on, lose every reply, or only so many."""
+        self._swallow = most
 
     def pass_replies(self) -> None:
         """From now on, let replies through again."""
-        self._swallow = False
+        self._swallow = 0
 
     def has_swallowed(self, replies: int) -> bool:
         """Say whether that many replies have been lost so far."""
@@ -79,6 +80,7 @@ class LossyProxy:
         with suppress(OSError):
             while data := await source.read(1 << 16):
                 if replies and self._swallow:
+                    self._swallow -= 1
                     self.swallowed += 1
                     break
                 sink.write(data)

@@ -209,7 +209,7 @@ async def test_lost_reply_is_unknown_and_the_replay_settles_it(client: Redis, re
         through = connect(proxy.url)
         try:
             await offer(through, request())
-            proxy.swallow_replies()
+            proxy.swallow_replies(1)
             with pytest.raises(OutcomeUnknown):
                 await offer(through, entry)
         finally:

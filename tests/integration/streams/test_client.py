@@ -19,7 +19,7 @@ async def test_lost_reply_is_an_error_and_the_command_ran_once(client: Redis, re
     async with LossyProxy(redis_url) as proxy:
         through = connect(proxy.url)
         assert await through.incr("n") == 1
-        proxy.swallow_replies()
+        proxy.swallow_replies(1)
         with pytest.raises(RedisConnectionError) as lost:
             await through.incr("n")
         await through.aclose()

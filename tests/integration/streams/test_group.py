@@ -364,6 +364,17 @@ async def test_retry_comes_back_when_due_with_its_attempt_raised(client: Redis) 
     assert third.fields == entry.fields | {b"attempt": b"2", b"first_ms": first_ms}
 
 
+async def test_equal_entries_are_retried_apart(client: Redis) -> None:
+    """Two entries that differ in nothing but their entry id are two, in the delay set as well."""
+    words = [word for pair in envelope_fields("same").items() for word in pair]
+    for entry_id in ("5-1", "5-2"):
+        await client.execute_command("XADD", STREAM, entry_id, *words)
+    entries = await calls.read(client, A, count=2, block_ms=100)
+    assert await calls.retry(client, A, [(entry.id, 0) for entry in entries]) == []
+    assert (await calls.promote(client, STREAM)).moved == 2
+    assert await client.xlen(STREAM) == 2
+
+
 async def test_retry_of_a_foreign_entry_moves_nothing(client: Redis) -> None:
     """The owner's work goes on; the late verdict is dropped."""
     [entry] = await deliver(client)
