@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-import structlog
 from redis.asyncio import Redis
 
 from gateway.coalescer import Coalescer
@@ -24,8 +23,6 @@ ENTRY_OVERHEAD_BYTES: Final = 512
 """What an entry costs beside its body: ids, keys, fingerprints."""
 
 Lane = Coalescer[AcceptEntry, AcceptResult]
-
-_log = structlog.get_logger(__name__)
 
 
 def partition_for(service_key_id: str, key: str, partitions: int) -> int:
@@ -79,10 +76,8 @@ class Door:
             case AcceptStatus.CONFLICT:
                 raise Problem("idempotency_key_reused", intent_id=result.id)
             case AcceptStatus.CLOCK:
-                _log.error("clock_skew", partition=partition)
                 raise Problem("clock_skew")
             case AcceptStatus.WRONG_MESH:
-                _log.error("wrong_mesh", partition=partition)
                 self._vitals.suspect()
                 raise Problem("wrong_mesh")
 

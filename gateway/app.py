@@ -27,6 +27,8 @@ SLOW_S: Final = 1.0
 """A request that takes longer, waiting on the client's behalf left out, is logged."""
 LINES_PER_SECOND_MAX: Final = 20
 TARGET_CHARS_MAX: Final = 2048
+OPERATORS_BUSINESS: Final = frozenset({"internal_error", "clock_skew", "wrong_mesh"})
+"""Problems that do not pass by themselves."""
 
 _log = structlog.get_logger(__name__)
 
@@ -155,7 +157,7 @@ class Edge:
         self._metrics.problems.labels(problem.code).inc()
         kind = problem.kind
         if kind.status >= 500 and self._may_log():  # noqa: PLR2004
-            log = _log.error if kind.code == "internal_error" else _log.warning
+            log = _log.error if kind.code in OPERATORS_BUSINESS else _log.warning
             log(
                 "request_failed",
                 route=route_name,

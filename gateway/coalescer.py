@@ -38,6 +38,7 @@ class Coalescer(Generic[ItemT, AnswerT]):
         carry: the call; answers one item each, in order. Raises for all of them or none.
         size_of: an item's size in bytes, where a call is bounded in bytes as well as in items.
         queue_max: how many items may wait; more are refused.
+        queue_bytes_max: and how many bytes of them.
         age_max_s: an item that has waited longer is refused instead of carried.
     """
 
@@ -47,11 +48,14 @@ class Coalescer(Generic[ItemT, AnswerT]):
         *,
         size_of: Callable[[ItemT], int] = lambda _: 0,
         queue_max: int = 16 * ITEMS_MAX,
+        queue_bytes_max: int = 16 * BYTES_MAX,
         age_max_s: float = 2.0,
     ) -> None:
         self._carry = carry
         self._size_of = size_of
         self._queue_max = queue_max
+        self._queue_bytes_max = queue_bytes_max
+        self._queue_bytes = 0
         self._age_max_s = age_max_s
         self._queue: deque[_Waiting[ItemT, AnswerT]] = deque()
         self._driver: asyncio.Task[None] | None = None
@@ -64,11 +68,13 @@ class Coalescer(Generic[ItemT, AnswerT]):
             OutcomeUnknown: the call ended without an answer.
             PaymeshError: what the call raised.
         """
-        if len(self._queue) >= self._queue_max:
+        size = self._size_of(item)
+        if len(self._queue) >= self._queue_max or self._queue_bytes + size > self._queue_bytes_max:
             raise Transient("too many requests wait for this partition", code="busy")
         loop = asyncio.get_running_loop()
-        waiting = _Waiting[ItemT, AnswerT](item, self._size_of(item), loop.time(), loop.create_future())
+        waiting = _Waiting[ItemT, AnswerT](item, size, loop.time(), loop.create_future())
         self._queue.append(waiting)
+        self._queue_bytes += size
         if self._driver is None:
             self._start()
         return await waiting.answer
@@ -115,6 +121,7 @@ class Coalescer(Generic[ItemT, AnswerT]):
             if batch and size + waiting.size > BYTES_MAX:
                 break
             self._queue.popleft()
+            self._queue_bytes -= waiting.size
             if waiting.answer.done():  # its request has been given up
                 continue
             if waiting.since < oldest:

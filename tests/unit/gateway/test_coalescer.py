@@ -83,6 +83,22 @@ async def test_beyond_its_queue_it_is_busy() -> None:
     assert len(await asyncio.gather(*tasks)) == 3
 
 
+async def test_beyond_so_many_bytes_it_is_busy_until_they_have_left() -> None:
+    """Large bodies fill the memory before they fill the queue."""
+    calls = Calls()
+    lane = Coalescer(calls, size_of=lambda item: item, queue_bytes_max=100)
+    first = asyncio.create_task(lane.submit(100))
+    await _turns()
+    second = asyncio.create_task(lane.submit(60))
+    await _turns()
+    with pytest.raises(Transient):
+        await lane.submit(41)
+    third = asyncio.create_task(lane.submit(40))
+    calls.gate.set()
+    assert (await first, await second, await third) == ("answer 100", "answer 60", "answer 40")
+    assert await lane.submit(100) == "answer 100"
+
+
 async def test_an_item_that_waited_too_long_is_refused_and_not_carried() -> None:
     """Its id has grown old, and its client has given up."""
     calls = Calls()
