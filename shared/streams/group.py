@@ -26,7 +26,7 @@ _HEARTBEAT: Final = Script("heartbeat", "pending", "bury")
 _RECLAIM: Final = Script("reclaim", "pending", "bury")
 _BEGIN_SOLO: Final = Script("begin_solo", "pending", "bury")
 _RELEASE: Final = Script("release", "pending")
-_RETRY: Final = Script("retry", "pending", "bury")
+_RETRY: Final = Script("retry", "pending", "bury", "put_off")
 _PROMOTE: Final = Script("promote")
 _DEAD_LETTER: Final = Script("dead_letter", "pending", "bury")
 _RETIRE: Final = Script("retire_consumer")
@@ -179,7 +179,7 @@ async def retry(client: Redis, member: Member, retries: Sequence[tuple[bytes, in
     for entry_id, delay_ms in retries:
         require(delay_ms >= 0, f"a delay of {delay_ms} ms")
         args += (entry_id, delay_ms)
-    lost: list[bytes] = await _RETRY.run(client, [*_burying_keys(member), keys.delay(member.stream)], args)
+    lost: list[bytes] = await _RETRY.run(client, retrying_keys(member), args)
     return lost
 
 
@@ -210,6 +210,11 @@ async def retire_consumer(client: Redis, member: Member) -> bool:
 def app_version() -> str:
     """Return the version that dead letters are stamped with."""
     return version("paymesh")
+
+
+def retrying_keys(member: Member) -> list[str]:
+    """Return the keys of a script that puts an entry of the member's stream off, or buries it."""
+    return [*_burying_keys(member), keys.delay(member.stream)]
 
 
 def _check_size(items: Sequence[Any]) -> None:

@@ -20,7 +20,7 @@ from shared.streams.faults import outage
 from shared.streams.group import Reclaimed, Release, Solo, SoloStatus
 from shared.streams.holding import Holding
 from shared.streams.metrics import StreamMetrics
-from shared.streams.verdicts import DeadLetter, Done, Entry, HandBack, Member, Retry, Verdict
+from shared.streams.verdicts import DeadLetter, Done, Entry, Gone, HandBack, Member, Retry, Verdict
 
 T = TypeVar("T")
 
@@ -125,12 +125,13 @@ class Seat:
         return solo
 
     async def settle(self, judged: Sequence[tuple[Entry, Verdict]], *, hand_back_as: Release) -> bool:
-        """Carry verdicts out, one script per kind; say whether any entry was put off."""
+        """Carry verdicts out, one script per kind; say whether any entry was put off, or may have been."""
         self.held.settle(entry.id for entry, _ in judged)
         done: list[tuple[bytes, Done]] = []
         dead: list[tuple[bytes, DeadLetter]] = []
         late: list[tuple[bytes, int]] = []
         back: list[bytes] = []
+        gone: list[bytes] = []
         for entry, verdict in judged:
             match verdict:
                 case Done():
@@ -141,6 +142,8 @@ class Seat:
                     late.append((entry.id, verdict.delay_ms))
                 case HandBack():
                     back.append(entry.id)
+                case Gone():
+                    gone.append(entry.id)
                 case _:
                     assert_never(verdict)
         if done:
@@ -149,9 +152,9 @@ class Seat:
             await self.bury(dead)
         if late:
             await self._retry(late)
-        if back:
-            await self.hand_back(back, hand_back_as)
-        return bool(late)
+        await self.hand_back(back, hand_back_as)
+        self.let_go(gone)
+        return bool(late or gone)
 
     async def bury(self, letters: Sequence[tuple[bytes, DeadLetter]]) -> None:
         """Dead-letter entries."""

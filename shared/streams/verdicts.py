@@ -80,5 +80,10 @@ class Retry:
     delay_ms: int
 
 
-Verdict = Done | DeadLetter | HandBack | Retry
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The handler has taken the entry off the stream itself, together with something that had to go with it."""
+
+
+Verdict = Done | DeadLetter | HandBack | Retry | Gone
 Handler = Callable[[Sequence[Entry]], Awaitable[Sequence[Verdict]]]

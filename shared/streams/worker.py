@@ -15,7 +15,7 @@ handler has answered, and never hold an entry that it does not beat.
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from itertools import count
 from typing import Any, Final
@@ -38,6 +38,7 @@ from shared.streams.verdicts import (
     DeadLetter,
     Done,
     Entry,
+    Gone,
     HandBack,
     Handler,
     Member,
@@ -49,6 +50,8 @@ __all__ = [
     "DeadLetter",
     "Done",
     "Entry",
+    "Gate",
+    "Gone",
     "HandBack",
     "Handler",
     "HoldExceeded",
@@ -58,6 +61,9 @@ __all__ = [
     "WorkerClients",
     "WorkerSettings",
 ]
+
+Gate = Callable[[asyncio.Event], Awaitable[None]]
+"""Holds a worker back until it may take entries on, or until the event, which stops the worker, is set."""
 
 _CANCELS_MAX: Final = 20
 _CANCEL_PAUSE_S: Final = 0.1
@@ -82,6 +88,7 @@ class Worker:
         settings: limits.
         metrics: counters shared by the process's workers.
         alone: lock shared by the process's workers, so that an entry processed alone is alone with its crash.
+        gate: awaited before every look for entries, fresh or abandoned.
         jitter: a random number in [0, 1).
     """
 
@@ -96,6 +103,7 @@ class Worker:
         settings: WorkerSettings | None = None,
         metrics: StreamMetrics | None = None,
         alone: asyncio.Lock | None = None,
+        gate: Gate | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._handler = handler
@@ -103,6 +111,7 @@ class Worker:
         self._metrics = metrics or StreamMetrics()
         self._seat = Seat(clients=clients, member=Member(stream, group, consumer), metrics=self._metrics, jitter=jitter)
         self._jitter = jitter
+        self._gate = gate
         self._alone = alone or asyncio.Lock()
         self._slots = asyncio.Semaphore(self._settings.batches_in_flight)
         self._stop = asyncio.Event()
@@ -144,8 +153,8 @@ class Worker:
     async def _read_loop(self) -> None:
         await self._seat.insist(self._seat.establish)
         while not self._ending():
-            await self._rest()
             await self._slots.acquire()
+            await self._rest()
             entries = await self._read()
             if not entries:
                 self._slots.release()
@@ -177,8 +186,10 @@ class Worker:
             await self._nap(self._reclaim_now, period_s * (0.75 + self._jitter() / 2))
             cursor = b""
             while cursor != b"0-0" and not self._ending():
-                await self._rest()
                 async with self._slots:
+                    await self._rest()
+                    if self._ending():
+                        return
                     cursor, entries = await self._seat.reclaim(
                         idle_ms=settings.idle_ms, count=settings.batch_max, cursor=cursor or b"0-0"
                     )
