@@ -5,7 +5,6 @@ hangs up changes nothing about it. What was served is remembered, so that tests 
 This module must never answer before the journal is on disk.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,11 +41,10 @@ class Served:
 class Desk:
     """Serves calls, and remembers the last hundred thousand."""
 
-    def __init__(self, *, stage: Stage, journal: Journal, clock: Clock, closing: asyncio.Event) -> None:
+    def __init__(self, *, stage: Stage, journal: Journal, clock: Clock) -> None:
         self._stage = stage
         self._journal = journal
         self._clock = clock
-        self._closing = closing
         self._served: deque[Served] = deque(maxlen=CALLS_KEPT)
         self._count = 0
 
@@ -77,7 +75,7 @@ class Desk:
         fault = scenario.fault
         if fault is not None and not fault.after_commit:
             line.outcome = fault.kind
-            return await go_wrong(request, fault, {}, self._closing)
+            return await go_wrong(request, fault, {})
         try:
             # The point of no return: the books change here, whatever becomes of the answer.
             answer = commit(scenario)
@@ -89,6 +87,6 @@ class Desk:
         await self._journal.durable()
         if fault is not None:
             line.outcome = fault.kind
-            return await go_wrong(request, fault, dict(answer.body), self._closing)
+            return await go_wrong(request, fault, dict(answer.body))
         line.outcome = str(answer.status)
         return as_response(answer)

@@ -1,6 +1,5 @@
 """The parts that a provider's sandbox is built from, and what it must give in return."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -30,7 +29,6 @@ class Parts:
     callbacks: Callbacks
     outage: Outage
     desk: Desk
-    closing: asyncio.Event
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ async def open_sandbox(profile: Profile, build: Build, settings: SandboxSettings
         control_port = await _serve_control(parts, provider, settings, stack)
         actions: dict[str, Action] = {ACTION: partial(parts.callbacks.deliver, http=http), **provider.actions()}
         background = asyncio.create_task(parts.agenda.run(actions))
-        stack.push_async_callback(_stop, background, parts)
+        stack.push_async_callback(_stop, background)
         yield Sandbox(f"http://{settings.host}:{door.port}", f"http://{settings.host}:{control_port}", background)
 
 
@@ -98,7 +98,6 @@ def _parts(profile: Profile, settings: SandboxSettings, journal: Journal) -> Par
     agenda = Agenda(books=books, clock=clock)
     contract = Contract(settings.terms(amount_max_minor=profile.amount_max_minor))
     stage = Stage(main=profile.main_operation, operations=profile.operations)
-    closing = asyncio.Event()
     return Parts(
         books=books,
         clock=clock,
@@ -107,8 +106,7 @@ def _parts(profile: Profile, settings: SandboxSettings, journal: Journal) -> Par
         contract=contract,
         callbacks=Callbacks(psp=profile.name, agenda=agenda, contract=contract, clock=clock, journal=journal),
         outage=Outage(),
-        desk=Desk(stage=stage, journal=journal, clock=clock, closing=closing),
-        closing=closing,
+        desk=Desk(stage=stage, journal=journal, clock=clock),
     )
 
 
@@ -144,9 +142,8 @@ async def _serve_control(parts: Parts, provider: Provider, settings: SandboxSett
     return site.port
 
 
-async def _stop(background: "asyncio.Task[None]", parts: Parts) -> None:
-    """End the silences and the background work; raise what the latter died of."""
-    parts.closing.set()
+async def _stop(background: "asyncio.Task[None]") -> None:
+    """End the background work, or raise what it died of."""
     background.cancel()
     with suppress(asyncio.CancelledError):
         await background

@@ -1,10 +1,12 @@
 """What the caller saw against what the books say, for every way in which an answer goes wrong."""
 
+import asyncio
 import time
 
 import pytest
 from aiohttp import ClientPayloadError, ClientResponseError, ServerDisconnectedError
 from aiohttp.client_exceptions import ClientOSError
+from yarl import URL
 
 from tests.integration.sandbox.world import WAIT_S, IppsPartner, QpPartner
 from tests.waiting import until
@@ -37,6 +39,17 @@ async def test_an_answer_broken_after_the_commit_has_paid(
     assert await ipps.paid("A1") == (1, 10_000)
     assert (await ipps.status("A1")).body["status"] == "SETTLED"
     assert [call["committed"] for call in await ipps.control.calls("A1", operation="transfer")] == [True]
+
+
+async def test_a_reset_is_a_reset_and_no_orderly_end(ipps: IppsPartner) -> None:
+    """In the middle of an answer that had begun well."""
+    await ipps.control.play("reset_before_commit", on="status")
+    address = URL(ipps.url)
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(b"GET /v1/transfers/A1 HTTP/1.1\r\nHost: sandbox\r\n\r\n")
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+    writer.close()
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])

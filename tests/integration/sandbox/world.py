@@ -44,7 +44,8 @@ class Receiver:
         right = hmac.new(SECRET.encode(), timestamp.encode() + b"." + raw, "sha256").hexdigest()
         genuine = hmac.compare_digest(right, request.headers[f"X-{self.psp}-Signature"])
         self.heard.append(Heard(json.loads(raw), raw, int(timestamp), genuine))
-        return web.Response(status=self.answers.popleft() if self.answers else 200)
+        status = self.answers.popleft() if self.answers else 200
+        return web.Response(status=status, headers={"Location": self.url} if status // 100 == 3 else None)
 
     def statuses(self) -> list[tuple[str, bool]]:
         """What was heard, in order: status and whether it was truly signed."""
