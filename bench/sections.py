@@ -56,6 +56,11 @@ class Measured:
         """Settled intents a second."""
         return self.settled / self.seconds
 
+    @property
+    def cpu_total_us(self) -> float:
+        """CPU time per settled intent of everybody together, µs."""
+        return sum(self.cpu_us.values())
+
 
 @dataclass(frozen=True, slots=True)
 class SectionResult:

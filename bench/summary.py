@@ -27,12 +27,9 @@ class PipelineSummary:
     p50_ms: Spread
     p99_ms: Spread
     cpu_us: Mapping[str, Spread]
+    cpu_total_us: Spread
+    """Of everybody together."""
     busy: int
-
-    @property
-    def cpu_total_us(self) -> float:
-        """CPU time per settled intent of everybody together, µs."""
-        return sum(spent.median for spent in self.cpu_us.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +48,9 @@ class Summary:
 
     pipelines: Mapping[Pipeline, PipelineSummary]
     mesh_to_bare: Spread
+    """Their throughputs' ratio."""
+    mesh_to_bare_by_cpu: Spread
+    """What their throughputs' ratio would be if CPU time were all that mattered; disturbances move it less."""
     others_cores: float
     """How many cores were busy with something else, at worst."""
     targets: Sequence[Target]
@@ -59,11 +59,12 @@ class Summary:
 def summarise(rounds: Sequence[Round], *, ledger: str) -> Summary:
     """Sum a run up; throughput has a target on TigerBeetle only."""
     pipelines = {pipeline: _pipeline([one[pipeline] for one in rounds]) for pipeline in Pipeline}
-    mesh, bare = ([one[pipeline].throughput.per_s for one in rounds] for pipeline in (Pipeline.MESH, Pipeline.BARE))
-    ratio = spread(ratios(mesh, bare))
+    mesh, bare = ([one[pipeline].throughput for one in rounds] for pipeline in (Pipeline.MESH, Pipeline.BARE))
+    ratio = spread(ratios([load.per_s for load in mesh], [load.per_s for load in bare]))
     return Summary(
         pipelines=pipelines,
         mesh_to_bare=ratio,
+        mesh_to_bare_by_cpu=spread(ratios([load.cpu_total_us for load in bare], [load.cpu_total_us for load in mesh])),
         others_cores=max(
             measured.others_cores for one in rounds for result in one.values() for measured in _both(result)
         ),
@@ -82,6 +83,7 @@ def _pipeline(results: Sequence[SectionResult]) -> PipelineSummary:
         p50_ms=spread([result.latency.p50_ms for result in results]),
         p99_ms=spread([result.latency.p99_ms for result in results]),
         cpu_us={role: spread([load.cpu_us[role] for load in loads]) for role in loads[0].cpu_us},
+        cpu_total_us=spread([load.cpu_total_us for load in loads]),
         busy=sum(load.busy for load in loads),
     )
 

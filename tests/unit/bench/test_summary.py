@@ -46,8 +46,18 @@ def test_the_ratio_is_taken_round_by_round() -> None:
 
     assert summary.mesh_to_bare.low == summary.mesh_to_bare.high == pytest.approx(2 / 3)
     assert summary.pipelines[Pipeline.MESH].per_s.median == 3000
-    assert summary.pipelines[Pipeline.MESH].cpu_total_us == 130
+    assert summary.pipelines[Pipeline.MESH].cpu_total_us.median == 130
     assert _missed(summary) == set()
+
+
+def test_the_ratio_by_cpu_is_of_what_each_spent() -> None:
+    """Twice the CPU time is half the throughput, whatever else the machine was doing."""
+    one = _round(mesh=40_000, bare=40_000)
+    mesh = replace(one[Pipeline.MESH].throughput, cpu_us={"orchestrator": 220.0, "load": 40.0})
+
+    summary = summarise([{**one, Pipeline.MESH: replace(one[Pipeline.MESH], throughput=mesh)}], ledger="tigerbeetle")
+
+    assert summary.mesh_to_bare_by_cpu.median == 0.5
 
 
 @pytest.mark.parametrize(
