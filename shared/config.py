@@ -1,7 +1,8 @@
 """Settings: read once from the environment, by each service's `main.py` and nobody else.
 
-A service subclasses `StoreSettings` with its own prefix and calls `load`. A variable that carries a known prefix but
-no known name stops the start, since a misspelt limit is a limit that does not hold. Every fault is reported at once.
+A service subclasses `StoreSettings` (an adapter: `StreamSettings`) with its own prefix and calls `load`. A variable
+that carries a known prefix but no known name stops the start, since a misspelt limit is a limit that does not hold.
+Every fault is reported at once.
 This module must never print a value: a URL may carry a password, and a key ring is nothing else.
 """
 
@@ -38,18 +39,13 @@ class BadConfig(Misconfigured):
     code = "bad_config"
 
 
-class StoreSettings(BaseSettings):
-    """Where the three stores are, and how this process speaks; the fields shared by every service."""
+class StreamSettings(BaseSettings):
+    """Where the streams are, and how this process speaks; the fields shared by every service, adapters included."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_by_name=True, hide_input_in_errors=True)
 
     redis_url: str = Field(validation_alias="REDIS_URL", repr=False)
     """Valkey or Redis: ``redis://``, ``rediss://`` or ``unix://``."""
-    database_url: str = Field(validation_alias="DATABASE_URL", repr=False)
-    """PostgreSQL: a libpq URL."""
-    tigerbeetle_addresses: str | None = Field(default=None, validation_alias="TIGERBEETLE_ADDRESSES")
-    """TigerBeetle replicas, ``ip:port`` by commas; unset means the ledger in PostgreSQL."""
-    tigerbeetle_cluster_id: int = Field(default=0, ge=0, validation_alias="TIGERBEETLE_CLUSTER_ID")
     keyring_text: SecretStr | None = Field(default=None, validation_alias="PAYMESH_KEYRING")
     """The key ring itself, ``kid:base64,…``; first key writes."""
     keyring_file: Path | None = Field(default=None, validation_alias="PAYMESH_KEYRING_FILE")
@@ -67,26 +63,11 @@ class StoreSettings(BaseSettings):
     def _redis_scheme(cls, value: str) -> str:
         return _with_scheme(value, ("redis://", "rediss://", "unix://"))
 
-    @field_validator("database_url")
-    @classmethod
-    def _database_scheme(cls, value: str) -> str:
-        return _with_scheme(value, ("postgresql://", "postgres://"))
-
-    @field_validator("tigerbeetle_addresses")
-    @classmethod
-    def _addresses(cls, value: str | None) -> str | None:
-        return _checked_addresses(value) if value else None
-
     @model_validator(mode="after")
     def _one_keyring(self) -> Self:
         if self.keyring_text is not None and self.keyring_file is not None:
             raise ValueError("PAYMESH_KEYRING and PAYMESH_KEYRING_FILE are both set; unset one")
         return self
-
-    @property
-    def ledger_kind(self) -> Literal["tigerbeetle", "postgres"]:
-        """Which ledger this environment asks for; the mesh identity says whether it is the right one."""
-        return "tigerbeetle" if self.tigerbeetle_addresses else "postgres"
 
     def keyring(self) -> KeyRing:
         """Return the key ring.
@@ -100,6 +81,31 @@ class StoreSettings(BaseSettings):
         if self.keyring_text is not None:
             return KeyRing.parse(self.keyring_text.get_secret_value())
         raise BadConfig("set PAYMESH_KEYRING_FILE (or PAYMESH_KEYRING); `paymesh keys generate` makes a key")
+
+
+class StoreSettings(StreamSettings):
+    """Where all three stores are; for services that work on database and ledger."""
+
+    database_url: str = Field(validation_alias="DATABASE_URL", repr=False)
+    """PostgreSQL: a libpq URL."""
+    tigerbeetle_addresses: str | None = Field(default=None, validation_alias="TIGERBEETLE_ADDRESSES")
+    """TigerBeetle replicas, ``ip:port`` by commas; unset means the ledger in PostgreSQL."""
+    tigerbeetle_cluster_id: int = Field(default=0, ge=0, validation_alias="TIGERBEETLE_CLUSTER_ID")
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_scheme(cls, value: str) -> str:
+        return _with_scheme(value, ("postgresql://", "postgres://"))
+
+    @field_validator("tigerbeetle_addresses")
+    @classmethod
+    def _addresses(cls, value: str | None) -> str | None:
+        return _checked_addresses(value) if value else None
+
+    @property
+    def ledger_kind(self) -> Literal["tigerbeetle", "postgres"]:
+        """Which ledger this environment asks for; the mesh identity says whether it is the right one."""
+        return "tigerbeetle" if self.tigerbeetle_addresses else "postgres"
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)

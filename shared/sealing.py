@@ -30,6 +30,7 @@ KEY_BYTES: Final = 32
 KEYS_MAX: Final = 16
 _NONCE_BYTES: Final = 12
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_SEALED: Final = re.compile(r"[A-Za-z0-9_-]{1,32}:[A-Za-z0-9_-]{16}:[A-Za-z0-9_-]{22,}")
 _EXTRACT_SALT: Final = b"paymesh key ring v1"
 _SEAL_INFO: Final = b"seal\0"
 _FINGERPRINT_INFO: Final = b"fingerprint\0"
@@ -174,6 +175,11 @@ def unseal_fields(ring: KeyRing, *, context: str, sealed: Mapping[str, str]) -> 
         CannotUnseal: naming the first field that does not open.
     """
     return {name: unseal(ring, context=context, field=name, sealed=text) for name, text in sealed.items()}
+
+
+def is_sealed(text: str) -> bool:
+    """Say whether a text has the form of a sealed one: key id, twelve bytes of nonce, sixteen or more of the rest."""
+    return _SEALED.fullmatch(text) is not None
 
 
 def reseal(ring: KeyRing, *, context: str, field: str, sealed: str) -> str | None:

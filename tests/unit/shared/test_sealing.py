@@ -16,6 +16,7 @@ from shared.sealing import (
     KeyRing,
     fingerprint,
     generate,
+    is_sealed,
     mask,
     reseal,
     seal,
@@ -230,3 +231,10 @@ def test_a_fingerprint_cannot_be_guessed_without_the_ring() -> None:
     """A plain hash of a body with few possible contents could be."""
     other = KeyRing.parse(generate("k2"))
     assert fingerprint(other, [b"{}"])[0] != fingerprint(RING, [b"{}"])[0]
+
+
+@pytest.mark.parametrize("text", ["", "x", "0801234567", "a long sentence: with colons: three of them"])
+def test_what_was_sealed_is_told_from_what_was_not(text: str) -> None:
+    """Even of an empty text; a plain one has another form."""
+    assert is_sealed(seal(RING, context="c", field="f", text=text))
+    assert not is_sealed(text)
