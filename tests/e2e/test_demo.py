@@ -1,19 +1,22 @@
 """`paymesh demo` as a newcomer runs it: everything as computed and exit 0, or the truth and exit 1."""
 
+import json
 import re
 import signal
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 
 import psutil
 import pytest
 
 from ops.demo import run as demo_run
 from ops.demo.script import Script, write_script
+from ops.embedded.postgres import remove_cluster
 from ops.embedded.tigerbeetle import tigerbeetle_binary
 from tests.e2e.conftest import Home
-from tests.integration.ops.processes import ROOT, wait_gone
+from tests.integration.ops.processes import ROOT, held_stack, quick_folder, wait_gone
 
 
 def test_the_demo_does_all_it_promises_and_leaves_nothing_behind(home: Home) -> None:
@@ -105,3 +108,20 @@ def test_the_demo_runs_on_tigerbeetle_where_its_server_is_found(tmp_path: Path) 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ledger: tigerbeetle" in done.stdout
     assert not (tmp_path / "demo" / "tigerbeetle").exists()
+
+
+def test_given_stores_are_used_and_nothing_in_them_is_deleted(home: Home) -> None:
+    """Two demos over the same stores of somebody else: both hold, the second finds the first's wallets untouched."""
+    folder = quick_folder("paymesh-given-")
+    try:
+        with held_stack(folder / "stores") as held:
+            given = {name: held.environ[name] for name in ("REDIS_URL", "DATABASE_URL")}
+            for _ in range(2):
+                done = home.paymesh("demo", "--ledger", "postgres", "--transfers", "20", more=given)
+                assert done.returncode == 0, done.stdout + done.stderr
+                assert "servers: none" in done.stdout
+            accounts = json.loads(home.paymesh("accounts", "list", "--prefix", "user:", "--json", more=given).stdout)
+        assert len(accounts) == 42
+    finally:
+        remove_cluster(folder / "stores" / "postgres")
+        rmtree(folder)
