@@ -187,6 +187,8 @@ def _as_problem(error: Problem | BadInput | Transient | OutcomeUnknown) -> Probl
             return Problem(error.code if error.code in PROBLEMS else "bad_request", str(error))
         case _ if error.code.startswith("database"):
             return Problem("database_unavailable")
+        case _ if error.code == "busy":
+            return Problem("busy")
         case _:
             return Problem("stream_unavailable")
 

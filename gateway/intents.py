@@ -192,19 +192,19 @@ class Intents:
         return row
 
     def _entry(self, intent: IntentId, offer: Offer, *, waits: bool) -> AcceptEntry:
-        caller = offer.caller
+        caller, intent_text = offer.caller, str(intent)
         message = IntentMessage(
             service_key=caller.key.id,
             user_id=caller.user_id,
             idempotency_key=offer.key,
             fingerprints=offer.fingerprints,
-            operation=self._sealed(intent, offer),
+            operation=self._sealed(intent_text, offer),
             waiter=self.hints.instance if waits else None,
         )
         return AcceptEntry(
             envelope=Envelope(
                 kind=Kind.INTENT,
-                id=str(intent),
+                id=intent_text,
                 body=message.model_dump_json(exclude_none=True).encode(),
                 traceparent=offer.traceparent,
             ),
@@ -213,11 +213,11 @@ class Intents:
             owner=owner_of(caller.key.id, caller.user_id),
         )
 
-    def _sealed(self, intent: IntentId, offer: Offer) -> P2PTransfer | Adjustment:
+    def _sealed(self, context: str, offer: Offer) -> P2PTransfer | Adjustment:
         """Return the operation as it is stored: names and comments sealed for this very intent."""
         request = offer.request
         words = {name: text for name in WORDS if (text := getattr(request, name, None)) is not None}
-        sealed = seal_fields(self.ring, context=str(intent), texts=words) if words else {}
+        sealed = seal_fields(self.ring, context=context, texts=words) if words else {}
         metadata = Metadata(tags=request.metadata.tags)
         match request:
             case P2PTransferRequest():
@@ -284,9 +284,9 @@ class Intents:
         if replayed or (row is not None and row.is_alias):
             headers[REPLAYED_HEADER] = "true"
         if row is None:
-            headers["Location"] = f"{INTENTS_PATH}/{intent}"
-            return json_response(202, created_document(intent, view), headers)
-        headers["Location"] = f"{INTENTS_PATH}/{row.id}"
-        own = view is not None and row.id == intent and not replayed
-        operation = view if own else masked_operation(self.ring, row.id, row.operation)
-        return json_response(200 if row.is_terminal else 202, intent_document(row, operation), headers)
+            document = created_document(intent, view)
+        else:
+            own = view is not None and row.id == intent and not replayed
+            document = intent_document(row, view if own else masked_operation(self.ring, row.id, row.operation))
+        headers["Location"] = f"{INTENTS_PATH}/{document['id']}"
+        return json_response(200 if row is not None and row.is_terminal else 202, document, headers)

@@ -4,12 +4,13 @@ A read is started after it was asked for, never answered from one under way: who
 decided must see it decided. This module must never write.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from gateway.coalescer import Coalescer
@@ -20,9 +21,13 @@ from shared.ids import IntentId
 from shared.states import Funds, IntentState
 
 HISTORY_PAGE_MAX: Final = 100
+READ_TIMEOUT_S: Final = 5.0
+"""How long a read may take with all that belongs to it: a connection, the statement, giving it up."""
 NEWEST: Final = UUID(int=(1 << 128) - 1)
 
 _SELECT_OPENED: Final = "SELECT opened_at FROM pm.tb_account_map WHERE name = $1"
+
+T = TypeVar("T")
 
 
 @cache
@@ -71,7 +76,7 @@ class Reads:
             Transient, OutcomeUnknown: the database is out of reach.
         """
         with database():
-            opened_at: datetime | None = await self._pool.fetchval(_SELECT_OPENED, name)
+            opened_at: datetime | None = await _in_time(self._pool.fetchval(_SELECT_OPENED, name))
         return opened_at
 
     async def balance(self, name: str) -> BalanceRow | None:
@@ -81,7 +86,7 @@ class Reads:
             Transient, OutcomeUnknown: the database is out of reach.
         """
         with database():
-            row = await self._pool.fetchrow(_sql("read_balance"), name)
+            row = await _in_time(self._pool.fetchrow(_sql("read_balance"), name))
         return None if row is None else BalanceRow(int(row["posted"]), row["updated_at"])
 
     async def history(self, account_id: int, *, before: UUID, limit: int) -> list[MovementRow]:
@@ -91,12 +96,12 @@ class Reads:
             Transient, OutcomeUnknown: the database is out of reach.
         """
         with database():
-            rows = await self._pool.fetch(_sql("read_history"), UUID(int=account_id), before, limit)
+            rows = await _in_time(self._pool.fetch(_sql("read_history"), UUID(int=account_id), before, limit))
         return [MovementRow(**dict(row)) for row in rows]
 
     async def _read_intents(self, intents: Sequence[IntentId]) -> list[IntentRow | None]:
         with database():
-            rows = await self._pool.fetch(_sql("read_intents"), intents)
+            rows = await _in_time(self._pool.fetch(_sql("read_intents"), intents))
         found = {
             row["asked_id"]: IntentRow(
                 id=IntentId(row["id"]),
@@ -113,3 +118,18 @@ class Reads:
             for row in rows
         }
         return [found.get(intent) for intent in intents]
+
+
+async def _in_time(query: Coroutine[Any, Any, T]) -> T:
+    """Wait for a query, and leave it to itself when time is up: a hanging server keeps even a cancelled one waiting.
+
+    Raises:
+        TimeoutError: it took too long.
+    """
+    task = asyncio.ensure_future(query)
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    done, _ = await asyncio.wait({task}, timeout=READ_TIMEOUT_S)
+    if not done:
+        task.cancel()
+        raise TimeoutError
+    return task.result()

@@ -24,6 +24,8 @@ from shared.streams.keys import gateway_channel
 
 WAITING_MAX: Final = 10_000
 POLL_SHARES: Final = (0.25, 0.5, 1.0)
+LAST_LOOK_S: Final = 1.0
+"""How long the look at the end of the time may take; a database that does not answer must not prolong the wait."""
 _SILENCE_S: Final = 5.0
 """A subscription that has been silent for this long is asked for a sign of life."""
 _RECONNECT_S: Final = (0.05, 0.5)
@@ -139,10 +141,18 @@ async def decided(
         event.clear()
         while polls and polls[0] <= loop.time():
             polls.popleft()
-        found = await tolerant(look) or found
+        found = await _look_by(start + wait_s + LAST_LOOK_S, look) or found
         if hints.closed or (found is not None and final(found)):
             return found
     return found
+
+
+async def _look_by(deadline: float, look: Callable[[], Awaitable[FoundT | None]]) -> FoundT | None:
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await tolerant(look)
+    except TimeoutError:
+        return None
 
 
 async def tolerant(look: Callable[[], Awaitable[FoundT | None]]) -> FoundT | None:
