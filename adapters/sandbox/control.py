@@ -35,7 +35,7 @@ from adapters.sandbox.callbacks import ACTION, Manner
 from adapters.sandbox.outage import SECONDS_MAX, Mode
 from adapters.sandbox.parts import Parts, Provider
 from adapters.sandbox.scenario import BadScenario
-from adapters.sandbox.script import MS_MAX
+from adapters.sandbox.script import AMOUNT_MINOR_MAX, MS_MAX
 from adapters.sandbox.stage import Rule
 
 
@@ -61,7 +61,7 @@ class NewCallback(Body):
 
     reference: str
     status: str | None = None
-    amount_minor: int | None = None
+    amount_minor: int | None = Field(default=None, ge=1, le=AMOUNT_MINOR_MAX)
     manner: Manner = "genuine"
     copies: int = Field(default=1, ge=1, le=100)
 

@@ -15,6 +15,8 @@ from adapters.sandbox.scenario import BadScenario, Fault, FaultKind, Scenario
 
 MS_MAX: Final = 3_600_000
 COPIES_MAX: Final = 100
+AMOUNT_MINOR_MAX: Final = 999_999_999_999
+"""The most that either provider can write down."""
 _STATUS_MIN: Final = 400
 _STATUS_MAX: Final = 599
 _NUMBER: Final = re.compile(r"[0-9]{1,15}")
@@ -96,6 +98,13 @@ def _ms(word: str, argument: str | None) -> int:
     return value
 
 
+def _amount(word: str, argument: str | None) -> int:
+    value = _number(word, argument)
+    if not 1 <= value <= AMOUNT_MINOR_MAX:
+        raise BadScenario(f"{word} is 1 to {AMOUNT_MINOR_MAX} minor units")
+    return value
+
+
 def _code(word: str, argument: str | None) -> str:
     if argument is None or not _CODE.fullmatch(argument):
         raise BadScenario(f"{word} needs a code")
@@ -153,7 +162,7 @@ _WORDS: Final[dict[str, Callable[[str, str | None], Fields]]] = {
     "paid": _paid(1),
     "paid_twice": _paid(2),
     "paid_after_expiry": _paid(1, after_expiry=True),
-    "paid_amount": _one("paid_amount_minor", _number),
+    "paid_amount": _one("paid_amount_minor", _amount),
     "payment_declined": _one("payment_decline", _code),
     "slow": _one("delay_ms", _ms),
     "callback_lost": _flag("callback_lost"),
@@ -162,5 +171,5 @@ _WORDS: Final[dict[str, Callable[[str, str | None], Fields]]] = {
     "callback_out_of_order": _flag("callback_out_of_order"),
     "callback_forged": _flag("callback_forged"),
     "callback_replayed": _flag("callback_replayed"),
-    "callback_wrong_amount": _one("callback_amount_minor", _number),
+    "callback_wrong_amount": _one("callback_amount_minor", _amount),
 }

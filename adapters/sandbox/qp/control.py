@@ -11,7 +11,7 @@ from adapters.sandbox.qp.payments import Payments
 from adapters.sandbox.qp.records import MovementKind, Payment, PaymentStatus, Qr, RefundStatus
 from adapters.sandbox.qp.refunds import Refunds
 from adapters.sandbox.scenario import BadScenario, Scenario
-from adapters.sandbox.script import parse_scenario
+from adapters.sandbox.script import AMOUNT_MINOR_MAX, parse_scenario
 
 
 class PayBody(Body):
@@ -19,7 +19,7 @@ class PayBody(Body):
 
     order: str | None = None
     qrc_id: str | None = None
-    amount: int | None = Field(default=None, ge=1)
+    amount: int | None = Field(default=None, ge=1, le=AMOUNT_MINOR_MAX)
     count: int = Field(default=1, ge=1, le=100)
     force: bool = False
     scenario: str = "success"

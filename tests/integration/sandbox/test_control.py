@@ -95,6 +95,7 @@ async def test_terms_are_changed_one_by_one_and_never_show_the_secret(ipps: Ipps
         ("/control/outage", {"seconds": 0}),
         ("/control/outage", {"seconds": 1, "mode": "sometimes"}),
         ("/control/clock", {"advanceMs": -1}),
+        ("/control/callbacks", {"reference": "A1", "amountMinor": 0}),
         ("/control/transfers/A1/settle", {"errorCode": "lower"}),
     ],
 )
