@@ -32,7 +32,7 @@ BATCHES_IN_FLIGHT: Final = 2
 """Per partition, as many as an orchestrator has."""
 _BLOCK_MS: Final = 1000
 _HERE: Final = Path(__file__).parent
-_POINT_LOOK_UPS: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
+_POINT_LOOK_UPS: Final = {"enable_seqscan": "off", "enable_mergejoin": "off", "jit": "off"}
 """What the orchestrator sets too."""
 
 

@@ -13,12 +13,15 @@ from bench.options import Options
 from bench.sections import Pipeline, Show
 from bench.summary import DISTURBED_CORES, PipelineSummary, Round, Summary
 
-_NAMES = {
-    Pipeline.MESH: "mesh, from the streams",
-    Pipeline.BARE: "bare pipeline",
-    Pipeline.HTTP: "mesh, over HTTP",
+_ROLES = {
+    "gateway": "gateway",
+    "orchestrator": "orchestr.",
+    "valkey": "valkey",
+    "postgres": "postgres",
+    "tigerbeetle": "tigerb.",
+    "load": "load",
 }
-_ROLES = ("gateway", "orchestrator", "valkey", "postgres", "tigerbeetle", "load")
+"""The roles in the order in which an intent meets them, as wide as a terminal allows."""
 
 
 @contextmanager
@@ -73,35 +76,40 @@ def print_rounds(console: Console, rounds: Sequence[Round]) -> None:
 
 
 def _throughput_table(summary: Summary, options: Options, ledger: str) -> Table:
-    table = Table(title=f"settled P2P intents, ledger: {ledger}", title_justify="left", title_style="bold")
-    for column in ("pipeline", "settled/s", "min-max", "p50 ms", "p99 ms", "latency measured at"):
-        table.add_column(column, justify="left" if column in ("pipeline", "latency measured at") else "right")
+    table = Table(
+        title=f"settled P2P intents, ledger: {ledger}",
+        caption=f"latency: mesh and bare at {options.rate}/s from due to settled; http by one client, Prefer: wait",
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+    )
+    table.add_column("pipeline", no_wrap=True)
+    for column in ("settled/s", "min-max", "p50 ms", "p99 ms"):
+        table.add_column(column, justify="right", no_wrap=True)
     for pipeline, found in summary.pipelines.items():
-        at = "one client, Prefer: wait" if pipeline is Pipeline.HTTP else f"{options.rate}/s, random arrivals"
         table.add_row(
-            _NAMES[pipeline],
+            pipeline,
             f"{found.per_s.median:,.0f}",
             f"{found.per_s.low:,.0f}-{found.per_s.high:,.0f}",
             f"{found.p50_ms.median:.1f}",
             f"{found.p99_ms.median:.1f}",
-            at,
         )
     table.add_section()
     for name, ratio in (("mesh / bare", summary.mesh_to_bare), ("the same by CPU time", summary.mesh_to_bare_by_cpu)):
-        table.add_row(name, f"{ratio.median:.2f}", f"{ratio.low:.2f}-{ratio.high:.2f}", "", "", "round by round")
+        table.add_row(name, f"{ratio.median:.2f}", f"{ratio.low:.2f}-{ratio.high:.2f}", "", "")
     return table
 
 
 def _cpu_table(summary: Summary) -> Table:
     table = Table(title="CPU per settled intent, µs, at full load", title_justify="left", title_style="bold")
-    table.add_column("pipeline")
+    table.add_column("pipeline", no_wrap=True)
     roles = [role for role in _ROLES if any(role in found.cpu_us for found in summary.pipelines.values())]
     for role in roles:
-        table.add_column(role, justify="right")
+        table.add_column(_ROLES[role], justify="right", no_wrap=True)
     table.add_column("all", justify="right")
     for pipeline, found in summary.pipelines.items():
         cells = [_cpu_cell(found, role) for role in roles]
-        table.add_row(_NAMES[pipeline], *cells, f"{found.cpu_total_us.median:.0f}")
+        table.add_row(pipeline, *cells, f"{found.cpu_total_us.median:.0f}")
     return table
 
 
