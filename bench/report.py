@@ -10,7 +10,7 @@ from rich.table import Table
 
 from bench.figures import Spread
 from bench.options import Options
-from bench.sections import Pipeline, Show
+from bench.sections import Show
 from bench.summary import DISTURBED_CORES, PipelineSummary, Round, Summary
 
 _ROLES = {

@@ -1,6 +1,7 @@
 """The outcome of a run, and what is kept of it."""
 
 import getpass
+import io
 import json
 import socket
 from dataclasses import replace
@@ -8,11 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from bench.events import BenchFailed
 from bench.machine import commit, cpu_model, machine
 from bench.main import turned
 from bench.options import Options, quick
+from bench.report import print_report
 from bench.results import document, write
 from bench.sections import Measured, Pipeline, SectionResult, read_measured
 from bench.summary import Round, Summary, summarise
@@ -165,3 +168,19 @@ def test_a_payment_takes_two_wallets() -> None:
     """One wallet has nobody to pay."""
     with pytest.raises(BadInput):
         Options(wallets=1)
+
+
+@pytest.mark.parametrize(("ledger", "named"), [("tigerbeetle", False), ("postgres", True)])
+def test_the_tables_show_every_pipeline_role_and_target(ledger: str, named: bool) -> None:  # noqa: FBT001 - a parameter
+    """In eighty columns nothing is cut off; the ledger in PostgreSQL is never passed over in silence."""
+    summary = summarise([_round(mesh=40_000, bare=60_000, others=1.5)], ledger=ledger)
+    console = Console(width=80, record=True, file=io.StringIO())
+
+    print_report(console, summary, Options(), ledger, {"commit": "abc", "machine": machine()})
+
+    text = console.export_text()
+    for word in ("mesh", "bare", "http", "4,000", "orchestr.", "0.67", "met"):
+        assert word in text
+    assert "…" not in text
+    assert ("The ledger is in PostgreSQL" in text) == named
+    assert "1.5 cores were busy with something else" in text
