@@ -101,7 +101,8 @@ async def record_drafts(pool: Pool, drafts: Sequence[Draft]) -> dict[UUID, Store
         new = await _insert(connection, settled)
         known = [draft for draft in settled if draft.id not in new]
         stored = await read_intents(connection, [draft.id for draft in known]) if known else {}
-    _check_identity(known, stored)
+        # Before the commit: a contradiction must leave nothing behind, least of all its idempotency key.
+        _check_identity(known, stored)
     return {draft.id: new.get(draft.id) or stored[draft.id][0] for draft in settled}
 
 
