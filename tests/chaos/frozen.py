@@ -5,6 +5,7 @@ transfers. Nothing is asked of the process itself, which could not answer.
 """
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -14,7 +15,7 @@ from ops.stores import OpenStores
 from shared.ids import IntentId, Phase, transfer_id
 from shared.streams import keys
 from shared.streams.client import command
-from tests.chaos.mesh import PARTITIONS, Mesh
+from tests.chaos.mesh import ORCHESTRATORS, PARTITIONS, Mesh
 from tests.waiting import until
 
 TAKEN_OVER_TIMEOUT_S: Final = 30.0
@@ -47,6 +48,27 @@ class Frozen:
     def counts(self) -> Counter[Moment]:
         """How many intents were caught at each moment."""
         return Counter(self.moments.values())
+
+
+def stop_orchestrators(mesh: Mesh) -> None:
+    """Stop every orchestrator, so that nobody changes anything meanwhile."""
+    for name in ORCHESTRATORS:
+        mesh.pause(name)
+
+
+def wake_orchestrators(mesh: Mesh, *, but: str | None = None) -> None:
+    """Let every orchestrator go on, but perhaps one."""
+    for name in ORCHESTRATORS:
+        if name != but:
+            mesh.wake(name)
+
+
+async def holder_of(mesh: Mesh, intents: Collection[str]) -> str | None:
+    """Return the orchestrator under whose name one of these intents is pending."""
+    for name in ORCHESTRATORS:
+        if any(str(held) in intents for held in await _held(mesh.stores, mesh.child(name).pid)):
+            return name
+    return None
 
 
 async def inspect(mesh: Mesh, name: str) -> Frozen:

@@ -8,7 +8,7 @@ import pytest
 
 from shared.streams import keys
 from tests.chaos.clock import lapse
-from tests.chaos.frozen import Frozen, Moment, inspect, taken_over
+from tests.chaos.frozen import Frozen, Moment, inspect, stop_orchestrators, taken_over, wake_orchestrators
 from tests.chaos.journal import Journal
 from tests.chaos.load import Load
 from tests.chaos.mesh import ORCHESTRATORS, PARTITIONS, Mesh
@@ -62,23 +62,15 @@ async def freeze_before_ledger(mesh: Mesh, name: str) -> Frozen:
     """
     async with mesh.ledger_held():
         await until(lambda: everybody_busy(mesh), "every slot of every orchestrator to be taken", timeout_s=8)
-        stop_all(mesh)
+        stop_orchestrators(mesh)
     return await inspect_alone(mesh, name)
-
-
-def stop_all(mesh: Mesh) -> None:
-    """Stop every orchestrator, so that nobody changes anything while one of them is looked at."""
-    for name in ORCHESTRATORS:
-        mesh.pause(name)
 
 
 async def inspect_alone(mesh: Mesh, name: str) -> Frozen:
     """Look at what one stopped orchestrator holds, then let the others go on."""
     await lapse(0.2)  # what it had sent off arrives
     found = await inspect(mesh, name)
-    for other in ORCHESTRATORS:
-        if other != name:
-            mesh.wake(other)
+    wake_orchestrators(mesh, but=name)
     return found
 
 
@@ -106,7 +98,7 @@ async def freeze_at_work(mesh: Mesh, name: str, rng: Random) -> Frozen:
             await lapse(rng.uniform(0.0, 0.1))
         else:
             await until(lambda: anything_planned(mesh), "a planned intent")
-        stop_all(mesh)
+        stop_orchestrators(mesh)
         found = await inspect_alone(mesh, name)
         if not found.moments:
             mesh.wake(name)

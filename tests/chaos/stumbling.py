@@ -1,0 +1,54 @@
+"""A stumbling block in the database: one intent cannot be recorded, whoever tries, until the block is taken away.
+
+A trigger makes the insert of one idempotency key fail or hang. That is the world being difficult, not the product:
+nothing in the services knows of it.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from ops.stores import OpenStores
+
+FAILS: Final = "RAISE EXCEPTION 'this row is not to be';"
+HANGS: Final = "PERFORM pg_sleep(60);"
+
+_DEED: Final = """
+CREATE OR REPLACE FUNCTION pm.stumble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {deed} RETURN NEW; END $$
+"""
+_TRIGGER: Final = """
+CREATE OR REPLACE TRIGGER stumble BEFORE INSERT ON pm.intent
+    FOR EACH ROW WHEN (NEW.idempotency_key = '{key}') EXECUTE FUNCTION pm.stumble()
+"""
+_END_SLEEPERS: Final = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE wait_event = 'PgSleep' AND application_name = 'paymesh-orchestrator'
+"""
+
+
+@asynccontextmanager
+async def stumbling(stores: OpenStores, *, key: str, deed: str) -> AsyncIterator[None]:
+    """Keep the intent under this idempotency key from being recorded, for the length of the block."""
+    await stores.pool.execute(_DEED.format(deed=deed))
+    await stores.pool.execute(_TRIGGER.format(key=key))
+    try:
+        yield
+    finally:
+        # The trigger stays, and does nothing: dropping it would contend for the table with those at work.
+        await stores.pool.execute(_DEED.format(deed=""))
+        await end_sleepers(stores)
+
+
+async def somebody_sleeps(stores: OpenStores) -> bool:
+    """Say whether a session of an orchestrator hangs at the block."""
+    return bool(
+        await stores.pool.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+            " AND application_name = 'paymesh-orchestrator'"
+        )
+    )
+
+
+async def end_sleepers(stores: OpenStores) -> None:
+    """End the sessions that hang at the block: the server would let them hold their locks until the sleep is over."""
+    await stores.pool.execute(_END_SLEEPERS)
