@@ -1,3 +1,5 @@
+"""The stores and the intake that orchestrator tests stand on; every test runs on both ledgers."""
+
 from collections.abc import AsyncIterator
 
 import pytest
