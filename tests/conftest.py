@@ -11,7 +11,7 @@ import pytest_asyncio
 import redis as redis_sync
 from redis.asyncio import Redis
 
-from ops.embedded.postgres import postgres, postgres_url
+from ops.embedded.postgres import postgres, postgres_url, remove_cluster
 from ops.embedded.server import free_port
 from ops.embedded.tigerbeetle import tigerbeetle, tigerbeetle_binary
 from ops.embedded.valkey import valkey, valkey_url
@@ -57,6 +57,7 @@ def databases(server_folder: Path) -> Iterator[Databases]:
         made.close()
     finally:
         server.stop()
+        remove_cluster(data)
 
 
 @pytest.fixture

@@ -75,6 +75,11 @@ def postgres_url(data: Path, database: str = "postgres") -> str:
 def remove_cluster(data: Path) -> None:
     """Delete a stopped cluster: its data and its socket folder."""
     shutil.rmtree(data, ignore_errors=True)
+    remove_sockets(data)
+
+
+def remove_sockets(data: Path) -> None:
+    """Delete the socket folder of a stopped cluster; `postgres` makes it again."""
     shutil.rmtree(_socket_dir(data), ignore_errors=True)
 
 

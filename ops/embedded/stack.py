@@ -19,7 +19,7 @@ from typing import Literal
 
 from ops.embedded.folder import DataFolder, StackState, owned
 from ops.embedded.ports import hold, pick_ports
-from ops.embedded.postgres import postgres, postgres_url, remove_cluster
+from ops.embedded.postgres import postgres, postgres_url, remove_cluster, remove_sockets
 from ops.embedded.server import Server, ServerFailed, stop_together
 from ops.embedded.services import Stores, processes_default, service
 from ops.embedded.supervisor import Say, Supervisor
@@ -92,6 +92,7 @@ async def running_stack(plan: StackPlan, *, prepare: Prepare, say: Say) -> Async
             clean(folder)
         layout = _lay_out(plan, folder)
         children: list[Server] = []
+        closing.callback(remove_sockets, folder.path / "postgres")
         closing.callback(_stop_all, layout, children)
         closing.callback(say, "stopping")  # a callback of its own: a closed terminal must not keep us from stopping
         _start(layout.servers, children, folder)

@@ -82,6 +82,7 @@ async def test_a_second_run_finds_data_and_ports_where_the_first_left_them(folde
         ring = (folder / "keyring").read_text()
         children = [psutil.Process(child.pid) for child in first.servers]
     assert not any(child.is_running() for child in children)
+    assert not Path(first.stores.database_url.partition("host=")[2]).exists(), "an empty socket folder is left"  # noqa: ASYNC240
     async with running_stack(plan(folder), prepare=nothing, say=print) as second:
         assert await read_both(second) == ("one", "one")
         assert second.url == first.url
@@ -329,6 +330,7 @@ def test_an_ordinary_user_starts_and_stops_a_stack(folder: Path) -> None:
         wait_gone(family)
         with held_stack(folder, prefix=prefix) as again:
             assert again.environ == held.environ
+    rmtree(held.environ["DATABASE_URL"].partition("host=")[2])
 
 
 def test_root_runs_postgresql_as_somebody_else(folder: Path) -> None:
