@@ -1,7 +1,9 @@
 """One session with a TigerBeetle cluster that survives the death of its client.
 
 A cluster has 64 sessions; one more evicts whoever has been silent for longest, and the evicted client is dead for
-good. A session then opens a new client and sends the same request again: ids make that safe, and whatever the ledger
+good. (A server with its default settings takes no more than 32 connections, 8 with ``--development``; one more is
+turned away and waits, unevicted, until another leaves. ``--experimental --limit-pipeline-requests=56`` makes it 64.)
+An evicted session opens a new client and sends the same request again: ids make that safe, and whatever the ledger
 answers to the repetition is the truth (`EXISTS` for what had happened, `ID_ALREADY_FAILED` for what had been
 refused).
 
