@@ -1,0 +1,91 @@
+"""HTTP towards a PSP: the session, and what a failed call proves.
+
+Only a failure to connect proves that nothing happened. Everything after it, a time-out, a reset, a 5xx, half an
+answer, proves nothing. Bytes that nobody acknowledges are given up by the kernel after ten seconds, so that no
+request arrives out of a socket buffer long after it was concluded about. This module must never repeat a request.
+"""
+
+import socket
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import aiohttp
+from aiohttp import ClientRequest, ClientSession, ClientTimeout, TCPConnector
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.client_exceptions import ClientConnectorError, ConnectionTimeoutError
+
+from adapters.runtime.psp import Ambiguous, NotSent
+from adapters.runtime.steps import SUBMITTING, Steps, pass_by
+
+UNACKNOWLEDGED_MS_MAX: Final = 10_000
+_CONNECT_TIMEOUT_S: Final = 3.0
+_KEEPALIVE_S: Final = 15.0
+_RETRY_AFTER_S_MAX: Final = 3_600.0
+
+Failure = aiohttp.ClientError | TimeoutError | OSError
+
+
+def open_session(
+    *, connections_max: int, timeout_s: float, steps: Steps = pass_by, headers: dict[str, str] | None = None
+) -> ClientSession:
+    """Open a session for one PSP; it follows no redirects of its own accord and keeps no cookies.
+
+    Args:
+        connections_max: connections at once.
+        timeout_s: of one request, connecting included.
+        steps: told ``request_sent`` once a submission has been handed to the kernel.
+        headers: sent with every request.
+    """
+    return ClientSession(
+        connector=TCPConnector(limit=connections_max, socket_factory=_socket, keepalive_timeout=_KEEPALIVE_S),
+        timeout=ClientTimeout(total=timeout_s, sock_connect=min(_CONNECT_TIMEOUT_S, timeout_s)),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        request_class=ClientRequest if steps is pass_by else _watched(steps),
+        headers=headers,
+        auto_decompress=True,
+        max_line_size=8_190,
+    )
+
+
+def failure(error: Failure) -> NotSent | Ambiguous:
+    """Say what a failed request proves."""
+    if isinstance(error, ClientConnectorError | ConnectionTimeoutError):
+        return NotSent("unreachable")
+    if isinstance(error, TimeoutError):
+        return Ambiguous("timeout")
+    return Ambiguous("connection_lost")
+
+
+def retry_after_s(value: str | None, *, now: datetime | None = None) -> float | None:
+    """Read a Retry-After header (RFC 9110, section 10.2.3): seconds or a date; None where it says nothing sensible."""
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return min(float(value), _RETRY_AFTER_S_MAX)
+    try:
+        when = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return min(max((aware - (now or datetime.now(UTC))).total_seconds(), 0.0), _RETRY_AFTER_S_MAX)
+
+
+def _socket(address: tuple[Any, ...]) -> socket.socket:
+    family, kind, protocol = address[:3]
+    made = socket.socket(family, kind, protocol)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS_MAX)
+    return made
+
+
+def _watched(steps: Steps) -> type[ClientRequest]:
+    class Watched(ClientRequest):
+        """A request that says when its body has left."""
+
+        async def write_bytes(self, writer: AbstractStreamWriter, conn: Any, content_length: int | None = None) -> None:
+            await super().write_bytes(writer, conn, content_length)
+            if SUBMITTING.get():
+                await steps("request_sent")
+
+    return Watched
