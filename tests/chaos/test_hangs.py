@@ -19,7 +19,8 @@ HANG_S = 6.5
 """Longer than the gateways wait for any store."""
 ANSWER_S_MAX = 8.0
 """How long a gateway may take to say that a store does not answer."""
-SETTLE_S = 1.5
+SETTLE_S = 1.0
+RATE_PER_S = 150
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,7 @@ async def test_store_that_hangs_loses_nothing_and_is_waited_for(
     mesh: Mesh, load: Load, journal: Journal, store: str, rounds: int, tell: Callable[[object], None]
 ) -> None:
     """Every request is answered meanwhile, at worst 503 with Retry-After; afterwards everything goes on by itself."""
+    load.rate_per_s = RATE_PER_S
     asked: list[Answer] = []
     async with load.running():
         for _ in range(rounds):

@@ -20,7 +20,7 @@ async def test_accepted_intents_end_exactly_once_whoever_is_killed(
     """Stores, orchestrators and gateways are killed again and again, sometimes several at once."""
     async with load.running():
         for _ in range(rounds):
-            async for victim in moments(2 * victims(mesh), rng, shortest_s=0.2, longest_s=1.6):
+            async for victim in moments(2 * victims(mesh), rng, shortest_s=0.1, longest_s=1.2):
                 strike(mesh, victim, rng)
     reckoning = await reckon(mesh, journal)
     tell(f"killed {dict(mesh.kills)}; {reckoning}")

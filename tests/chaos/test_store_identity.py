@@ -32,8 +32,7 @@ async def test_emptied_redis_closes_intake_and_stops_every_start(
     await until(lambda: ready_status(mesh, 503), "a gateway that calls itself not ready")
     known = next(iter(journal.accepted[0].ids))
     assert (await mesh.client.intent(known)).document["state"] == "SETTLED"
-    for name in (*GATEWAYS, *ORCHESTRATORS, *RECONCILERS):
-        await starts_no_more(mesh, name)
+    await asyncio.gather(*(starts_no_more(mesh, name) for name in (*GATEWAYS, *ORCHESTRATORS, *RECONCILERS)))
     assert await mesh.stores.pool.fetchval("SELECT count(*) FROM pm.intent") == intents
     tell(f"Redis emptied after {reckoning}")
 
