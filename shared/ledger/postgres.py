@@ -182,8 +182,6 @@ def _span(whole: tb.AccountFilter | tb.QueryFilter) -> tuple[int, int, int] | No
     first, last = whole.timestamp_min or 1, whole.timestamp_max or _TIMESTAMP_MAX
     if not whole.limit or first > _TIMESTAMP_MAX or last > _TIMESTAMP_MAX:
         return None
-    if whole.timestamp_max and whole.timestamp_min > whole.timestamp_max:
-        return None
     return first, last, whole.limit
 
 

@@ -110,6 +110,54 @@ class TestSentAgain:
         assert found.timestamp == later.timestamp
 
 
+class TestWithinOneCall:
+    """What a broken chain did is undone before the next event of the same call is looked at."""
+
+    async def test_an_account_that_a_broken_chain_used_twice(self, books: Books) -> None:
+        """Both changes are taken back, the later one first."""
+        broken = linked([books.transfer(10, 1, 2, 30), books.transfer(11, 1, 2, 40), books.transfer(12, 1, 1)])
+        assert await books.send(*broken, books.transfer(13, 1, 2, 100)) == [
+            *(FAILED, FAILED, Status.ACCOUNTS_MUST_BE_DIFFERENT),
+            CREATED,
+        ]
+        assert await books.balance(1) == (0, 100, 0, 100)
+
+    async def test_an_id_that_a_broken_chain_gave_back(self, books: Books) -> None:
+        """It was never used, and stands in the books once."""
+        broken = linked([books.transfer(10), books.transfer(11, 1, 1)])
+        assert await books.send(*broken, books.transfer(10), books.transfer(10)) == [
+            *(FAILED, Status.ACCOUNTS_MUST_BE_DIFFERENT),
+            *(CREATED, Status.EXISTS),
+        ]
+        assert await books.found(10, 11) == [10]
+
+    async def test_an_id_that_a_refusal_spent(self, books: Books) -> None:
+        """Spent at once, within its chain or without, and for the rest of the chain's life."""
+        broken = linked([books.transfer(10), books.transfer(11, 1, 2, 500)])
+        short = books.transfer(12, 1, 2, 500)
+        assert await books.send(*broken, replace(broken[1], amount=1), short, replace(short, amount=1)) == [
+            *(FAILED, Status.EXCEEDS_CREDITS, Status.ID_ALREADY_FAILED),
+            *(Status.EXCEEDS_CREDITS, Status.ID_ALREADY_FAILED),
+        ]
+
+    async def test_a_hold_that_a_broken_chain_resolved(self, books: Books) -> None:
+        """It is pending again, and can be posted or voided once."""
+        await books.sure(books.hold(10, 1, 2, 30))
+        broken = linked([books.void(20, 10), books.transfer(21, 1, 1)])
+        assert await books.send(*broken, books.post(22, 10), books.void(23, 10)) == [
+            *(FAILED, Status.ACCOUNTS_MUST_BE_DIFFERENT),
+            *(CREATED, Status.PENDING_TRANSFER_ALREADY_POSTED),
+        ]
+
+    async def test_an_account_that_a_broken_chain_closed(self, books: Books) -> None:
+        """It is open to the next event."""
+        broken = linked([books.hold(10, 1, 3, 0, flags=F.CLOSING_DEBIT), books.transfer(11, 1, 2)])
+        assert await books.send(*broken, books.transfer(12, 1, 2)) == [
+            *(FAILED, Status.DEBIT_ACCOUNT_ALREADY_CLOSED),
+            CREATED,
+        ]
+
+
 class TestTwoPhases:
     """Holds, and what becomes of them."""
 
@@ -200,6 +248,13 @@ class TestTwoPhases:
         ) == [Status.EXISTS, Status.EXISTS_WITH_DIFFERENT_AMOUNT]
         await books.sure(books.transfer(11, 3, 2, AMOUNT_MAX, flags=F.BALANCING_CREDIT))
         assert await books.balance(2) == (0, 100, 0, 100)
+
+    async def test_a_balancing_transfer_leaves_what_is_held_alone(self, books: Books) -> None:
+        """Held money counts as spent on either side."""
+        await books.sure(books.hold(10, 1, 2, 30), books.transfer(11, 1, 3, AMOUNT_MAX, flags=F.BALANCING_DEBIT))
+        assert await books.balance(1) == (30, 70, 0, 100)
+        await books.sure(books.transfer(12, 3, 2, AMOUNT_MAX, flags=F.BALANCING_CREDIT))
+        assert await books.balance(2) == (0, 100, 30, 70)
 
 
 def _intent() -> IntentId:

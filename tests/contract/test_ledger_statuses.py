@@ -282,6 +282,23 @@ async def test_linked_accounts_open_together_or_not_at_all(books: Books) -> None
     ]
     again = [replace(wrong[0]), replace(wrong[1], code=1), wrong[2]]
     await books.open(*again)
+    opened = [books.account(35, flags=A.LINKED), books.account(36, flags=A.LINKED)]
+    results = await books.ledger.create_accounts(opened)
+    assert [result.status.name for result in results] == ["LINKED_EVENT_FAILED", "LINKED_EVENT_CHAIN_OPEN"]
+    await books.open(books.account(35), books.account(36))
+
+
+async def test_an_account_that_a_broken_chain_opened_is_not_there(books: Books) -> None:
+    """Within the same call its id is free again."""
+    broken = [books.account(31, flags=A.LINKED), books.account(32, code=0)]
+    results = await books.ledger.create_accounts([*broken, books.account(31), books.account(31)])
+    assert [result.status.name for result in results] == [
+        "LINKED_EVENT_FAILED",
+        "CODE_MUST_NOT_BE_ZERO",
+        "CREATED",
+        "EXISTS",
+    ]
+    assert results[2].timestamp == results[3].timestamp
 
 
 async def test_a_chain_longer_than_every_server_takes_is_refused_whole(books: Books) -> None:
