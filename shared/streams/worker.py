@@ -278,10 +278,11 @@ class Worker:
         longest_s = self._settings.pause_ms_max / 1000
         pause_s = min(longest_s, longest_s / 50 * 2 ** min(self._outages, 10)) * (0.5 + self._jitter() / 2)
         self._outages += 1
-        self._resume_s = _now_s() + pause_s
         self._metrics.outages.labels(self._stream).inc()
         _log.warning("stream_dependency_outage", stream=self._stream, error=redacted(error), pause_s=round(pause_s, 3))
         await self._seat.hand_back([entry.id for entry in entries], how)
+        # Counted from here, so that whoever asks next finds us resting, however short the pause.
+        self._resume_s = _now_s() + pause_s
         self._reclaim_now.set()
 
     async def _bury(self, entry: Entry, reason: Reason, error: Exception) -> None:

@@ -4,10 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
+from redis.asyncio import Redis
+
+from shared.streams import dead_letters, keys
 from shared.streams.metrics import StreamMetrics
 from shared.streams.worker import Done, Entry, Handler, Verdict, Worker, WorkerClients, WorkerSettings
-from tests.integration.streams.scene import GROUP, RESULTS, STREAM, names
+from tests.integration.streams.scene import GROUP, RESULTS, STREAM, add, envelope_fields, names, stream_entries
+from tests.waiting import until
 
 QUICK = WorkerSettings(
     idle_ms=800,
@@ -106,3 +111,33 @@ async def hired(
         task.cancel()
         await asyncio.wait({task})
         await clients.aclose()
+
+
+async def results(client: Redis) -> list[str]:
+    """Return the names of all finished entries, as often as they were finished."""
+    return [fields[b"id"].decode() for _, fields in await stream_entries(client, RESULTS)]
+
+
+async def finish_all(client: Redis, *, timeout_s: float = 30) -> None:
+    """Wait until nothing is left to do."""
+
+    async def empty() -> Any:
+        async with client.pipeline(transaction=True) as pipeline:  # both at one moment: a retry moves between them
+            pipeline.xlen(STREAM)
+            pipeline.zcard(keys.delay(STREAM))
+            return not any(await pipeline.execute())
+
+    await until(empty, "an empty stream", timeout_s=timeout_s)
+
+
+async def reasons(client: Redis) -> dict[str, str]:
+    """Return the dead letters: name → reason."""
+    return {record.id: record.reason for record in await dead_letters.read_page(client, STREAM)}
+
+
+async def self_named(client: Redis, start: int, count: int) -> list[str]:
+    """Add entries with names of their own."""
+    named = [f"n{start + number}" for number in range(count)]
+    for name in named:
+        await add(client, envelope_fields(name))
+    return named

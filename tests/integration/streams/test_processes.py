@@ -24,12 +24,11 @@ from shared.streams.accept import AcceptEntry, AcceptStatus, accept
 from shared.streams.client import connect
 from shared.streams.verdicts import Entry, Verdict
 from tests.integration.streams.consumer import EXIT_CODE
-from tests.integration.streams.crew import QUICK, Recorder, finished, hired
+from tests.integration.streams.crew import QUICK, Recorder, finish_all, finished, hired, results
 from tests.integration.streams.scene import (
     EPOCH,
     GROUP,
     MESH_ID,
-    RESULTS,
     STREAM,
     add,
     admission,
@@ -37,7 +36,6 @@ from tests.integration.streams.scene import (
     fill,
     pending,
     request,
-    stream_entries,
 )
 from tests.waiting import until
 
@@ -85,20 +83,6 @@ async def process(url: str, consumer: str, mode: str) -> AsyncIterator[Process]:
         if child.returncode is None:
             child.kill()
         await child.communicate()
-
-
-async def results(client: Redis) -> list[str]:
-    """Return the names of all finished entries, as often as they were finished."""
-    return [fields[b"id"].decode() for _, fields in await stream_entries(client, RESULTS)]
-
-
-async def finish_all(client: Redis, *, timeout_s: float = 30) -> None:
-    """Wait until the stream is empty."""
-
-    async def empty() -> Any:
-        return not await client.xlen(STREAM)
-
-    await until(empty, "an empty stream", timeout_s=timeout_s)
 
 
 async def stalled(client: Redis) -> None:

@@ -1,59 +1,25 @@
-"""The consumer loop on a real Valkey: poison, outages, hangs, shutdown; every entry ends exactly once."""
+"""The consumer loop at work on a real Valkey: batches, poison, versions, retries; every entry ends exactly once."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
-import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.contracts import MalformedMessage, NewerVersion, read_envelope
-from shared.errors import InvariantViolation, OutcomeUnknown, Transient, violated
 from shared.streams import dead_letters, keys
 from shared.streams import group as calls
-from shared.streams.worker import DeadLetter, Done, Entry, HandBack, HoldExceeded, Retry, Verdict
-from tests.integration.streams.crew import QUICK, Recorder, finished, hired
-from tests.integration.streams.lossy import LossyProxy
+from shared.streams.worker import DeadLetter, Done, Entry, HandBack, Retry, Verdict
+from tests.integration.streams.crew import QUICK, Recorder, finish_all, finished, hired, reasons, results
 from tests.integration.streams.scene import (
     GROUP,
-    RESULTS,
     STREAM,
     add,
-    age,
     envelope_fields,
     fill,
-    member,
-    pending,
-    stream_entries,
 )
 from tests.waiting import until
-
-
-async def results(client: Redis) -> list[str]:
-    """Return the names of all finished entries, as often as they were finished."""
-    return [fields[b"id"].decode() for _, fields in await stream_entries(client, RESULTS)]
-
-
-async def all_gone(client: Redis) -> Any:
-    """Say whether nothing is left to do."""
-    return not await client.xlen(STREAM) and not await client.zcard(keys.delay(STREAM))
-
-
-async def finish_all(client: Redis) -> None:
-    """Wait until nothing is left to do."""
-
-    async def empty() -> Any:
-        return await all_gone(client)
-
-    await until(empty, "an empty stream", timeout_s=20)
-
-
-async def reasons(client: Redis) -> dict[str, str]:
-    """Return the dead letters: name → reason."""
-    return {record.id: record.reason for record in await dead_letters.read_page(client, STREAM)}
 
 
 async def test_batch_is_handed_over_whole_and_finished(client: Redis, redis_url: str) -> None:
@@ -116,95 +82,6 @@ async def test_entry_that_fails_twice_and_then_succeeds_is_finished(client: Redi
     assert sorted(await results(client)) == ["e0", "e1"]
     assert await reasons(client) == {}
     assert await client.exists(keys.solo(STREAM)) == 0
-
-
-async def test_contradiction_in_the_books_is_quarantined_before_the_process_ends(client: Redis, redis_url: str) -> None:
-    """The entry goes first, then `run` raises; its neighbours are finished, here or by the next process."""
-    expected = await fill(client, 20)
-
-    async def contradiction(_: Entry) -> Verdict:
-        violated("transit is not zero")
-
-    handler = Recorder({"e7": contradiction})
-    async with hired(redis_url, "a", handler) as crew:
-        with pytest.raises(InvariantViolation, match="transit"):
-            await crew.task
-        assert not crew.worker.healthy
-    [record] = await dead_letters.read_page(client, STREAM)
-    assert (record.id, record.reason, record.error_class) == ("e7", "invariant", "InvariantViolation")
-    assert record.error == "invariant_violation: transit is not zero"
-    async with hired(redis_url, "b", Recorder()):
-        await finish_all(client)
-    assert sorted(await results(client)) == sorted(set(expected) - {"e7"})
-
-
-async def test_unstarted_entries_of_a_failed_process_are_claimable_at_once(client: Redis, redis_url: str) -> None:
-    """Even a process that ends in anger hands back what it never started, uncounted."""
-    await fill(client, 20)
-
-    async def contradiction(_: Entry) -> Verdict:
-        violated("no")
-
-    async with hired(redis_url, "a", Recorder({"e0": contradiction})) as crew:
-        with pytest.raises(InvariantViolation):
-            await crew.task
-    assert {owner for owner, _, _ in (await pending(client)).values()} == {keys.RELEASED_CONSUMER}
-    page = await calls.reclaim(client, member("b"), idle_ms=3_600_000, count=100)
-    assert [entry.deliveries for entry in page.entries] == [1] * 19
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        Transient("database away"),
-        OutcomeUnknown("ledger silent"),
-        RedisConnectionError("gone"),
-        TimeoutError(),
-        ConnectionResetError(),
-    ],
-)
-async def test_outage_hands_the_batch_back_and_counts_nothing(client: Redis, redis_url: str, error: Exception) -> None:
-    """However long a dependency is away, entries come back together, as fresh as they were."""
-    expected = await fill(client, 50)
-    outages = 0
-
-    async def away(entry: Entry) -> Verdict:
-        nonlocal outages
-        outages += 1
-        if outages <= 6:
-            raise error
-        assert entry.deliveries == 1
-        return finished(entry)
-
-    handler = Recorder({"e30": away})
-    async with hired(redis_url, "a", handler) as crew:
-        await finish_all(client)
-        assert crew.counted("handed_back") == 6 * 50
-    assert [len(call) for call in handler.calls] == [50] * 7
-    assert await results(client) == expected
-    assert await client.exists(keys.solo(STREAM)) == 0
-
-
-async def test_outage_while_alone_takes_the_run_back(client: Redis, redis_url: str) -> None:
-    """A redelivered entry outlives any number of outages, and its neighbours wait with it."""
-    await fill(client, 5)
-    entries = await calls.read(client, member("dead"), count=5, block_ms=100)
-    await age(client, member("dead"), [entry.id for entry in entries], 60_000)
-    outages = 0
-
-    async def away(entry: Entry) -> Verdict:
-        nonlocal outages
-        outages += 1
-        if outages <= 5:
-            raise Transient("database away")
-        return finished(entry)
-
-    handler = Recorder({"e0": away})
-    async with hired(redis_url, "a", handler):
-        await finish_all(client)
-    assert sorted(await results(client)) == [f"e{number}" for number in range(5)]
-    assert await reasons(client) == {}
-    assert all(len(call) == 1 for call in handler.calls)
 
 
 async def test_newer_version_waits_for_a_newer_process(client: Redis, redis_url: str) -> None:
@@ -297,239 +174,6 @@ async def test_redriven_entry_is_processed_alone(client: Redis, redis_url: str) 
     assert handler.calls == [["e0", "e1", "fresh"], ["back"]]
 
 
-async def test_slow_handler_keeps_its_entries(client: Redis, redis_url: str) -> None:
-    """Everything held is beaten, the waiting included: others wait in vain for three idle times."""
-    await fill(client, 3)
-    await add(client, envelope_fields("waiting", redrives=b"1"))
-    settings = replace(QUICK, idle_ms=300)
-    started = asyncio.Event()
-    release = asyncio.Event()
-
-    async def slow(entry: Entry) -> Verdict:
-        started.set()
-        await release.wait()
-        return finished(entry)
-
-    handler, other = Recorder({"e1": slow}), Recorder()
-    async with hired(redis_url, "a", handler, settings=settings) as crew:
-        await asyncio.wait_for(started.wait(), 10)
-        async with hired(redis_url, "b", other, settings=settings):
-            beats = asyncio.get_running_loop().time() + 3 * settings.idle_ms / 1000
-            await until(lambda: asyncio.get_running_loop().time() > beats, "three idle times")
-            assert {owner for owner, _, _ in (await pending(client)).values()} == {"a"}
-            release.set()
-            await finish_all(client)
-        assert crew.counted("lost") == 0
-    assert other.calls == []
-    assert sorted(await results(client)) == ["e0", "e1", "e2", "waiting"]
-
-
-async def test_hung_handler_ends_the_process_and_loses_its_entries(client: Redis, redis_url: str) -> None:
-    """Past the maximum hold the beat stops and `run` raises, so that another process takes over."""
-    await fill(client, 3)
-
-    async def hang(_: Entry) -> Verdict:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    settings = replace(QUICK, hold_max_ms=300)
-    async with hired(redis_url, "a", Recorder({"e1": hang}), settings=settings) as crew:
-        with pytest.raises(HoldExceeded):
-            await asyncio.wait_for(crew.task, 10)
-        assert not crew.worker.healthy
-        assert {owner for owner, _, _ in (await pending(client)).values()} == {"a"}
-        async with hired(redis_url, "b", Recorder()):
-            await finish_all(client)
-    assert sorted(await results(client)) == ["e0", "e1", "e2"]
-
-
-async def test_handler_that_cannot_be_cancelled_does_not_keep_the_process(client: Redis, redis_url: str) -> None:
-    """`run` raises even if the hung call swallows its cancellation."""
-    await fill(client, 1)
-    release = asyncio.Event()
-
-    async def stubborn(entry: Entry) -> Verdict:
-        while not release.is_set():
-            try:
-                await release.wait()
-            except asyncio.CancelledError:
-                continue
-        return finished(entry)
-
-    settings = replace(QUICK, hold_max_ms=200)
-    async with hired(redis_url, "a", Recorder({"e0": stubborn}), settings=settings) as crew:
-        with pytest.raises(HoldExceeded):
-            await asyncio.wait_for(crew.task, 10)
-        release.set()
-        await until(lambda: len(asyncio.all_tasks()) <= 2, "the stubborn call's end")
-
-
-async def test_emptied_store_is_noticed_and_survived(client: Redis, redis_url: str) -> None:
-    """After FLUSHALL the group is made anew from the beginning, loudly, and work goes on."""
-    await fill(client, 3)
-    async with hired(redis_url, "a", Recorder()) as crew:
-        await finish_all(client)
-        await client.flushall()
-        await client.script_flush()
-        await until(lambda: crew.counted("group_recreated") >= 1, "the new group")
-        await fill(client, 5)
-        await finish_all(client)
-        assert not crew.task.done()
-    assert await results(client) == [f"e{number}" for number in range(5)]
-
-
-async def test_store_emptied_under_a_running_batch_ends_in_lost_fences(client: Redis, redis_url: str) -> None:
-    """The batch's entries are gone; its finish is told so and publishes nothing."""
-    await fill(client, 3)
-    started, release = asyncio.Event(), asyncio.Event()
-
-    async def slow(entry: Entry) -> Verdict:
-        started.set()
-        await release.wait()
-        return finished(entry)
-
-    async with hired(redis_url, "a", Recorder({"e1": slow})) as crew:
-        await asyncio.wait_for(started.wait(), 10)
-        await client.flushall()
-        await until(lambda: crew.counted("group_recreated") >= 1, "the new group")
-        release.set()
-        await until(lambda: crew.counted("lost") >= 3, "three lost entries")
-    assert await results(client) == []
-
-
-async def test_shutdown_hands_unstarted_entries_back_uncounted(client: Redis, redis_url: str) -> None:
-    """The one that runs is finished; the others are anybody's at once, with the deliveries they had."""
-    await fill(client, 6)
-    entries = await calls.read(client, member("dead"), count=6, block_ms=100)
-    await age(client, member("dead"), [entry.id for entry in entries], 60_000)
-    started, release = asyncio.Event(), asyncio.Event()
-
-    async def slow(entry: Entry) -> Verdict:
-        started.set()
-        await release.wait()
-        return finished(entry)
-
-    handler = Recorder({"e0": slow})
-    async with hired(redis_url, "a", handler) as crew:
-        await asyncio.wait_for(started.wait(), 10)
-        crew.stop.set()
-        release.set()
-        await crew.task
-    assert handler.calls == [["e0"]]
-    assert await results(client) == ["e0"]
-    left = await pending(client)
-    assert {owner for owner, _, _ in left.values()} == {keys.RELEASED_CONSUMER}
-    assert "a" not in {row["name"].decode() for row in await client.xinfo_consumers(STREAM, GROUP)}
-    page = await calls.reclaim(client, member("b"), idle_ms=3_600_000, count=100)
-    assert [entry.deliveries for entry in page.entries] == [2] * 5
-
-
-async def test_drain_ends_at_its_deadline_and_keeps_the_name(client: Redis, redis_url: str) -> None:
-    """What still runs stays ours on record until it has been idle: nobody knows how far it came."""
-    await fill(client, 2)
-    started = asyncio.Event()
-
-    async def hang(_: Entry) -> Verdict:
-        started.set()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    settings = replace(QUICK, drain_timeout_ms=100)
-    async with hired(redis_url, "a", Recorder({"e0": hang}), settings=settings) as crew:
-        await asyncio.wait_for(started.wait(), 10)
-        await asyncio.wait_for(crew.leave(), 10)
-    assert {owner for owner, _, _ in (await pending(client)).values()} == {"a"}
-    assert [row["name"] for row in await client.xinfo_consumers(STREAM, GROUP)] == [b"a"]
-    async with hired(redis_url, "b", Recorder()):
-        await finish_all(client)
-    assert sorted(await results(client)) == ["e0", "e1"]
-
-
-async def test_stop_before_the_first_entry_is_quick(client: Redis, redis_url: str) -> None:
-    """An idle worker leaves within its read's wait."""
-    assert await client.xlen(STREAM) == 0
-    async with hired(redis_url, "a", Recorder()) as crew:
-        await until(lambda: crew.worker.healthy)
-        await asyncio.wait_for(crew.leave(), 2)
-
-
-async def test_worker_starts_before_its_server(client: Redis, redis_url: str) -> None:
-    """The loop never exits because the server is away, not even at the start."""
-    async with LossyProxy(redis_url) as proxy:
-        proxy.swallow_replies()
-        async with hired(proxy.url, "a", Recorder()) as crew:
-            await until(lambda: proxy.swallowed >= 3, "three attempts")
-            assert not crew.task.done()
-            proxy.pass_replies()
-            expected = await fill(client, 3)
-            await finish_all(client)
-    assert await results(client) == expected
-
-
-async def test_server_that_refuses_writes_is_waited_for(client: Redis, redis_url: str) -> None:
-    """Too few replicas, read-only after a failover: finish is repeated until it is taken."""
-    expected = await fill(client, 10)
-    started, release = asyncio.Event(), asyncio.Event()
-
-    async def slow(entry: Entry) -> Verdict:
-        started.set()
-        await release.wait()
-        return finished(entry)
-
-    async with hired(redis_url, "a", Recorder({"e3": slow})) as crew:
-        await asyncio.wait_for(started.wait(), 10)
-        await client.config_set("min-replicas-to-write", 1)
-        try:
-            release.set()
-            await until(lambda: crew.counted("outages") >= 3, "three refusals")
-            assert await results(client) == []
-        finally:
-            await client.config_set("min-replicas-to-write", 0)
-        await finish_all(client)
-    assert await results(client) == expected
-
-
-async def test_lost_replies_lose_and_double_nothing(client: Redis, redis_url: str) -> None:
-    """Whatever reply gets lost, every entry has exactly one result in the end."""
-    count = 1_500
-    async with LossyProxy(redis_url) as proxy, hired(proxy.url, "a", Recorder()) as crew:
-        expected: list[str] = []
-        for _ in range(6):
-            expected += [f"{len(expected)}.{name}" for name in await self_named(client, len(expected), count // 6)]
-            proxy.swallow_replies()
-            lost = proxy.swallowed + 3
-            await until(partial(proxy.has_swallowed, lost), "lost replies")
-            proxy.pass_replies()
-        await finish_all(client)
-        assert not crew.task.done()
-    done = await results(client)
-    assert len(done) == count
-    assert len(set(done)) == count
-    assert await reasons(client) == {}
-
-
-async def self_named(client: Redis, start: int, count: int) -> list[str]:
-    """Add entries with names of their own."""
-    named = [f"n{start + number}" for number in range(count)]
-    for name in named:
-        await add(client, envelope_fields(name))
-    return named
-
-
-async def test_deleted_payloads_are_buried_and_counted(client: Redis, redis_url: str) -> None:
-    """A trimmed work stream is data loss; the worker says so and goes on."""
-    await fill(client, 4)
-    entries = await calls.read(client, member("dead"), count=4, block_ms=100)
-    await age(client, member("dead"), [entry.id for entry in entries], 60_000)
-    await client.xdel(STREAM, entries[1].id, entries[2].id)
-    async with hired(redis_url, "a", Recorder()) as crew:
-        await finish_all(client)
-        await until(lambda: crew.counted("ghosts") == 2, "two ghosts")
-        assert crew.counted("dead_lettered", reason="ghost") == 2
-    assert sorted(await results(client)) == ["e0", "e3"]
-    assert len(await dead_letters.read_page(client, STREAM)) == 2
-
-
 async def test_entries_alone_are_alone_in_the_whole_process(client: Redis, redis_url: str) -> None:
     """Workers of one process share the lock: a crash must have one suspect."""
     other = "intents.{i1}"
@@ -580,39 +224,3 @@ async def test_batches_in_flight_are_bounded(client: Redis, redis_url: str) -> N
         assert crew.counted("read") == 20
         release.set()
         await finish_all(client)
-
-
-async def test_missing_verdict_is_a_contradiction(client: Redis, redis_url: str) -> None:
-    """A handler that answers for other entries than it was given cannot be trusted with any."""
-    await fill(client, 1)
-
-    async def silent(_: Sequence[Entry]) -> list[Verdict]:
-        return []
-
-    async with hired(redis_url, "a", silent) as crew:
-        with pytest.raises(InvariantViolation, match="0 verdicts on 1"):
-            await crew.task
-    assert await reasons(client) == {"e0": "invariant"}
-
-
-async def test_entry_lost_while_waiting_is_not_started(client: Redis, redis_url: str) -> None:
-    """What another consumer took over in the meantime is its business."""
-    await fill(client, 3)
-    entries = await calls.read(client, member("dead"), count=3, block_ms=100)
-    await age(client, member("dead"), [entry.id for entry in entries], 60_000)
-    started, release = asyncio.Event(), asyncio.Event()
-
-    async def slow(entry: Entry) -> Verdict:
-        started.set()
-        await release.wait()
-        return finished(entry)
-
-    handler = Recorder({"e0": slow})
-    async with hired(redis_url, "a", handler, settings=replace(QUICK, reclaim_ms=60_000, idle_ms=300)) as crew:
-        await asyncio.wait_for(started.wait(), 10)
-        await client.xclaim(STREAM, GROUP, "thief", 0, [entries[1].id])
-        await until(lambda: crew.counted("lost", step="beat") == 1, "the loss")
-        release.set()
-        await until(lambda: handler.runs("e2") == 1, "the third entry")
-    assert handler.runs("e1") == 0
-    assert sorted(await results(client)) == ["e0", "e2"]
