@@ -6,6 +6,8 @@ request arrives out of a socket buffer long after it was concluded about. This m
 """
 
 import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -19,6 +21,8 @@ from adapters.runtime.psp import Ambiguous, NotSent
 from adapters.runtime.steps import SUBMITTING, Steps, pass_by
 
 UNACKNOWLEDGED_MS_MAX: Final = 10_000
+BODY_BYTES_MAX: Final = 1 << 20
+"""The longest answer that is read."""
 _CONNECT_TIMEOUT_S: Final = 3.0
 _KEEPALIVE_S: Final = 15.0
 _RETRY_AFTER_S_MAX: Final = 3_600.0
@@ -26,10 +30,24 @@ _RETRY_AFTER_S_MAX: Final = 3_600.0
 Failure = aiohttp.ClientError | TimeoutError | OSError
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP answer, complete."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """When the other side wants to hear from us again."""
+        return retry_after_s(self.headers.get("Retry-After"))
+
+
 def open_session(
     *, connections_max: int, timeout_s: float, steps: Steps = pass_by, headers: dict[str, str] | None = None
 ) -> ClientSession:
-    """Open a session for one PSP; it follows no redirects of its own accord and keeps no cookies.
+    """Open a session for one PSP; it keeps no cookies. Requests are made by `exchange`.
 
     Args:
         connections_max: connections at once.
@@ -46,6 +64,41 @@ def open_session(
         auto_decompress=True,
         max_line_size=8_190,
     )
+
+
+async def exchange(
+    session: ClientSession,
+    method: str,
+    url: str,
+    *,
+    timeout_s: float,
+    headers: Mapping[str, str] | None = None,
+    json: object = None,
+    data: bytes | None = None,
+) -> Reply | NotSent | Ambiguous:
+    """Make one request and read its whole answer; redirects are answers like any other.
+
+    Returns:
+        The answer, whatever its status; `NotSent` where no connection was made; `Ambiguous` for everything else.
+    """
+    try:
+        async with session.request(
+            method,
+            url,
+            headers=headers,
+            json=json,
+            data=data,
+            timeout=ClientTimeout(total=timeout_s, sock_connect=min(_CONNECT_TIMEOUT_S, timeout_s)),
+            allow_redirects=False,
+        ) as answer:
+            body = bytearray()
+            async for chunk in answer.content.iter_chunked(1 << 16):
+                body += chunk
+                if len(body) > BODY_BYTES_MAX:
+                    return Ambiguous("answer_too_long")
+            return Reply(answer.status, dict(answer.headers), bytes(body))
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        return failure(error)
 
 
 def failure(error: Failure) -> NotSent | Ambiguous:

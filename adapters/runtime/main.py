@@ -174,6 +174,7 @@ def worker_settings(settings: AdapterSettings) -> WorkerSettings:
         batches_in_flight=settings.concurrency,
         idle_ms=settings.reclaim_idle_ms,
         hold_max_ms=settings.hold_max_s * 1000,
+        block_ms=settings.block_ms,
         drain_timeout_ms=settings.drain_s * 1000,
     )
 

@@ -39,6 +39,8 @@ class AdapterSettings(StreamSettings):
     """How old a won permit may be when the request goes out; an older one is asked for again first."""
     reclaim_idle_ms: int = Field(default=15_000, ge=200, le=600_000)
     """How long an entry may go without a heartbeat before another process takes it."""
+    block_ms: int = Field(default=1_000, ge=1, le=10_000)
+    """How long one look for jobs waits; a stop may wait as long."""
     hold_max_s: int = Field(default=60, ge=10, le=600)
     """How long one job may be under way before the process gives itself up."""
     drain_s: int = Field(default=12, ge=1, le=120)
