@@ -132,6 +132,7 @@ async def test_a_server_that_does_not_answer_leaves_the_outcome_unknown_and_clos
         await ledger.create_transfers([tb.Transfer(id=1)])
     await ledger.close()
     await ledger.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
     with pytest.raises(Transient):
         await ledger.lookup_accounts([1])
 
