@@ -13,7 +13,7 @@ from functools import lru_cache
 import tigerbeetle as tb
 
 from shared.accounts import parse_account
-from shared.errors import require
+from shared.errors import require, violated
 from shared.ids import LEGS_PER_PLAN_MAX, IntentId, Phase, transfer_id
 from shared.ledger.accounts import NEVER_CREDITED_ID, NEVER_OPENED_ID
 from shared.ledger.codes import LegCode
@@ -68,15 +68,18 @@ def build_chain(
     linked = flags | _LINKED
     last = len(legs) - 1
     ledger = _resolved(legs[0].debit)[1]
+    first = transfer_id(intent, attempt=attempt, phase=phase, leg=0)
     chain: list[tb.Transfer] = []
     for index, leg in enumerate(legs):
         debit_id, debit_ledger = _resolved(leg.debit)
         credit_id, credit_ledger = _resolved(leg.credit)
-        require(debit_ledger == ledger == credit_ledger, f"{intent}: leg {index} leaves the chain's currency")
-        require(0 < leg.amount_minor <= AMOUNT_MINOR_MAX, f"{intent}: leg {index} moves {leg.amount_minor}")
+        if not debit_ledger == ledger == credit_ledger:
+            violated(f"{intent}: leg {index} leaves the chain's currency")
+        if not 0 < leg.amount_minor <= AMOUNT_MINOR_MAX:
+            violated(f"{intent}: leg {index} moves {leg.amount_minor}")
         chain.append(
             tb.Transfer(
-                id=transfer_id(intent, attempt=attempt, phase=phase, leg=index),
+                id=first | index,  # the leg is the id's lowest seven bits
                 debit_account_id=debit_id,
                 credit_account_id=credit_id,
                 amount=leg.amount_minor,
@@ -93,11 +96,12 @@ def _resolution(
     intent: IntentId, attempt: int, phase: Phase, held_ids: Sequence[int], amounts: Sequence[int]
 ) -> list[tb.Transfer]:
     _check_count(len(held_ids))
+    first = transfer_id(intent, attempt=attempt, phase=phase, leg=0)
     flags = _POST if phase is Phase.POST else _VOID
     last = len(held_ids) - 1
     return [
         tb.Transfer(
-            id=transfer_id(intent, attempt=attempt, phase=phase, leg=index),
+            id=first | index,
             amount=amount,
             pending_id=held_id,
             user_data_128=intent.int,
@@ -115,7 +119,8 @@ def build_post(
     `attempt` names the new transfers; the held ones may stem from an earlier attempt.
     """
     for amount_minor in amounts_minor:
-        require(0 <= amount_minor <= AMOUNT_MINOR_MAX, f"{intent}: a post of {amount_minor}")
+        if not 0 <= amount_minor <= AMOUNT_MINOR_MAX:
+            violated(f"{intent}: a post of {amount_minor}")
     return _resolution(intent, attempt, Phase.POST, held_ids, amounts_minor)
 
 

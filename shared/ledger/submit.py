@@ -98,7 +98,8 @@ async def _confirm(ledger: Ledger, chains: Sequence[Chain]) -> list[int]:
             booked = books.get(planned.id)
             if booked is None:
                 violated(f"transfer {planned.id:#034x}: the chain's first leg exists, leg {leg} does not")
-            require(_as_planned(planned, booked), f"transfer {planned.id:#034x} is in the books with other contents")
+            if not _as_planned(planned, booked):
+                violated(f"transfer {planned.id:#034x} is in the books with other contents")
     return [books[chain[-1].id].timestamp for chain in chains]
 
 
