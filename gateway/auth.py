@@ -142,7 +142,7 @@ class Authenticator:
         return Caller(key, signed.user_id or None, signed, request, now)
 
     async def approver(self, caller: Caller) -> ServiceKey | None:
-        """Return the second key that signed the same string, None where none is named.
+        """Return the second key that approves this caller's request, None where none is named.
 
         Raises:
             Problem: ``approval_refused``, when the second signature does not hold or is not a second party's.
@@ -152,7 +152,12 @@ class Authenticator:
         if key_id is None and signature is None:
             return None
         key = await self._keys.find(key_id or "")
-        if key is None or verify(key.secrets(caller.now_unix_s), caller.signed, signature or "") is None:
+        secrets = None if key is None else key.secrets(caller.now_unix_s)
+        if (
+            key is None
+            or secrets is None
+            or verify(secrets, caller.signed, signature or "", approves=caller.key.id) is None
+        ):
             raise Problem("approval_refused", "the approver's key is unknown or its signature does not fit")
         if key.disabled or key.id == caller.key.id or key.owner == caller.key.owner:
             raise Problem("approval_refused", "an approver is another owner's key, and in force")

@@ -40,18 +40,27 @@ class OpenAccounts:
         return name in self._names
 
     def add(self, names: Iterable[str]) -> None:
-        """Remember names the ledger has confirmed."""
+        """Remember names the ledger has confirmed; when the memory is full it starts afresh."""
         if len(self._names) > self._remembered_max:
             self._names.clear()
         self._names.update(names)
 
-    async def look_up(self, names: Iterable[str]) -> None:
-        """Ask the database for the names that are not remembered."""
-        missing = [name for name in set(names) if name not in self._names]
-        if missing:
-            with database():
-                rows = await self._pool.fetch("SELECT name FROM pm.tb_account_map WHERE name = ANY ($1)", missing)
-            self.add(row["name"] for row in rows)
+    async def look_up(self, names: Iterable[str]) -> frozenset[str]:
+        """Return which of the names are open, asking the database for those that are not remembered.
+
+        The answer is complete in itself: what is remembered may be forgotten while the database is asked, and a name
+        that is merely forgotten must never look like one that is not open.
+        """
+        wanted = frozenset(names)
+        remembered = wanted & self._names
+        missing = wanted - remembered
+        if not missing:
+            return remembered
+        with database():
+            rows = await self._pool.fetch("SELECT name FROM pm.tb_account_map WHERE name = ANY ($1)", list(missing))
+        found = frozenset(row["name"] for row in rows)
+        self.add(found)
+        return remembered | found
 
 
 def with_fixed(accounts: Iterable[Account]) -> list[Account]:

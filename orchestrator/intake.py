@@ -101,8 +101,8 @@ class Intake:
             known_as = intents.setdefault(intent, message)
             if known_as is not message and known_as != message:
                 violated(f"intent {intent} is already in use for another request")
-        await self._known.look_up(name for message in intents.values() for name in _accounts_named(message))
-        routes, known = self._routes.routes, self._known
+        known = await self._known.look_up(name for message in intents.values() for name in _accounts_named(message))
+        routes = self._routes.routes
         return [
             Draft(intent, message, plan_operation(message.operation, routes=routes, is_open=known.__contains__))
             for intent, message in intents.items()

@@ -10,6 +10,7 @@ from typing import Final
 
 from redis.asyncio import Redis
 
+from shared.errors import Permanent
 from shared.streams.dead_letters import DeadLetterRecord, Reason, read_page, redrive
 
 _FOR_PEOPLE: Final = frozenset({Reason.INVARIANT, Reason.GHOST})
@@ -36,19 +37,27 @@ class Swept:
     redriven: int = 0
     waiting: int = 0
     for_people: int = 0
+    quarantined: frozenset[str] = frozenset()
+    """Ids of intents that the books contradict: nobody but an operator may touch them again."""
 
 
 async def sweep_dead_letters(redis: Redis, stream: str, *, now_ms: int, pause: Pause) -> Swept:
     """Put back every dead letter of the stream that has rested; two sweepers at once move each one once."""
     redriven = waiting = for_people = 0
+    quarantined: set[str] = set()
     after = b"0-0"
     while page := await read_page(redis, stream, after=after):
         after = page[-1].entry_id
         for record in page:
             if record.reason in _FOR_PEOPLE:
                 for_people += 1
+                quarantined.add(record.id)
             elif pause.due_ms(record) > now_ms:
                 waiting += 1
-            elif await redrive(redis, stream, record.entry_id):
-                redriven += 1
-    return Swept(redriven, waiting, for_people)
+            else:
+                try:
+                    redriven += await redrive(redis, stream, record.entry_id)
+                except Permanent:
+                    # What cannot be put back waits for people; it must not keep the sweep from all the others.
+                    for_people += 1
+    return Swept(redriven, waiting, for_people, frozenset(quarantined))

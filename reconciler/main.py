@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from uuid import UUID
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -17,7 +18,7 @@ from redis.exceptions import RedisError
 from reconciler.consumers import retire_silent
 from reconciler.dead_letters import Pause, sweep_dead_letters
 from reconciler.settings import ReconcilerSettings
-from reconciler.stuck import resume, stuck_intents
+from reconciler.stuck import resume, take_stuck
 from reconciler.upkeep import create_partitions, prune_keys
 from shared import log, process
 from shared.config import load
@@ -25,6 +26,7 @@ from shared.db.failures import database
 from shared.db.pool import Pool, open_pool
 from shared.errors import OutcomeUnknown, Transient
 from shared.health import Check, Health, serve_health
+from shared.ids import is_intent_id
 from shared.ledger.mesh_mark import TickingLedger
 from shared.ledger.open import open_ledger
 from shared.ledger.port import Ledger
@@ -60,20 +62,22 @@ class Sweeps:
     async def sweep(self) -> None:
         """Put back dead letters that have rested, and resume intents that are stuck."""
         for_people = 0
+        quarantined: set[UUID] = set()
         for partition in range(await self._partitions()):
             swept = await sweep_dead_letters(
                 self._redis, keys.intents(partition), now_ms=time.time_ns() // 1_000_000, pause=self._pause
             )
             for_people += swept.for_people
+            quarantined |= {UUID(text) for text in swept.quarantined if is_intent_id(text)}
             if swept.redriven:
                 self._redriven.inc(swept.redriven)
                 _log.warning("dead_letters_redriven", partition=partition, redriven=swept.redriven)
         self._for_people.set(for_people)
-        stuck = await stuck_intents(self._pool, after_s=self._settings.stuck_after_s)
+        stuck = await take_stuck(self._pool, after_s=self._settings.stuck_after_s, quarantined=quarantined)
         if stuck:
-            await resume(self._redis, stuck, reason="stuck")
-            self._resumed.inc(len(stuck))
-            _log.warning("stuck_intents_resumed", resumed=len(stuck), oldest=str(stuck[0]))
+            resumed = await resume(self._redis, stuck, reason="stuck")
+            self._resumed.inc(resumed)
+            _log.warning("stuck_intents_resumed", stuck=len(stuck), resumed=resumed, one=str(stuck[0]))
 
     async def upkeep(self) -> None:
         """Create partitions, prune idempotency keys, and forget consumers that are gone and hold nothing."""

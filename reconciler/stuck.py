@@ -2,9 +2,12 @@
 
 Absence proves nothing: whoever planned the intent may only be paused. A `resume` entry makes an orchestrator
 resubmit the stored plan, which settles it or finds it settled, whoever else does the same meanwhile.
+
+An outage leaves thousands of intents planned, and their own entries are still in the streams: the sweep asks for
+each intent once per `after_s`, the longest waiting first, and adds nothing to a stream that is behind anyway.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Final
 from uuid import UUID
 
@@ -14,27 +17,47 @@ from shared.contracts import Envelope, Kind, ResumeMessage
 from shared.db.failures import database
 from shared.db.pool import Pool
 from shared.ids import IntentId, partition_of
+from shared.streams import keys
 from shared.streams.accept import append
 
 RESUMES_MAX: Final = 1000
 """How many intents one sweep resumes; the rest wait for the next."""
+BEHIND_ENTRIES: Final = 1000
+"""A stream with more entries than this has work enough; its orchestrators need no reminders."""
 
-_STUCK: Final = """
-SELECT id FROM pm.intent
-WHERE state = 'VALIDATED' AND updated_at < now() - make_interval(secs => $1)
-ORDER BY id LIMIT $2
+# Marking and choosing in one statement: two sweepers never ask for the same intent, and the next sweep goes on with
+# those that have waited longer.
+_TAKE_STUCK: Final = """
+UPDATE pm.intent SET updated_at = now() WHERE id IN (
+    SELECT id FROM pm.intent
+    WHERE state = 'VALIDATED' AND updated_at < now() - make_interval(secs => $1) AND id <> ALL ($3::uuid[])
+    ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+RETURNING id
 """
 
 
-async def stuck_intents(pool: Pool, *, after_s: float) -> list[UUID]:
-    """Return the intents that have been planned for longer than `after_s`, oldest first, at most `RESUMES_MAX`."""
+async def take_stuck(pool: Pool, *, after_s: float, quarantined: Collection[UUID] = ()) -> list[UUID]:
+    """Return intents that have been planned, and not asked for, for `after_s`; at most `RESUMES_MAX` of them.
+
+    Quarantined ones are left alone: the books contradict them, and only an operator may touch them again.
+    """
     with database():
-        rows = await pool.fetch(_STUCK, after_s, RESUMES_MAX)
+        rows = await pool.fetch(_TAKE_STUCK, after_s, RESUMES_MAX, list(quarantined))
     return [row["id"] for row in rows]
 
 
-async def resume(redis: Redis, intents: Sequence[UUID], *, reason: str) -> None:
-    """Ask the orchestrators to carry on with intents, past admission."""
+async def resume(redis: Redis, intents: Collection[UUID], *, reason: str) -> int:
+    """Ask the orchestrators to carry on with intents, past admission; return for how many there was room."""
     body = ResumeMessage(reason=reason).model_dump_json().encode()
+    room: dict[int, int] = {}
+    resumed = 0
     for intent in intents:
-        await append(redis, partition=partition_of(IntentId(intent)), envelope=Envelope(Kind.RESUME, str(intent), body))
+        partition = partition_of(IntentId(intent))
+        if partition not in room:
+            room[partition] = BEHIND_ENTRIES - await redis.xlen(keys.intents(partition))
+        if room[partition] <= 0:
+            continue
+        await append(redis, partition=partition, envelope=Envelope(Kind.RESUME, str(intent), body))
+        room[partition] -= 1
+        resumed += 1
+    return resumed

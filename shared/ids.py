@@ -91,6 +91,15 @@ def parse_intent_id(text: str) -> IntentId:
     return IntentId(value)
 
 
+def is_intent_id(text: str) -> bool:
+    """Say whether a text, wherever it comes from, is an intent id."""
+    try:
+        parse_intent_id(text)
+    except BadInput:
+        return False
+    return True
+
+
 def partition_of(intent: IntentId) -> int:
     """Return the partition number that the id carries."""
     return (intent.int >> _PARTITION_SHIFT) & 0xFF

@@ -24,6 +24,7 @@ from shared.errors import BadInput
 TOLERANCE_S: Final = 300
 SECRET_BYTES_MIN: Final = 16
 _VERSION: Final = "v1"
+_APPROVAL: Final = "v1-approval"
 _TIMESTAMP_DIGITS_MAX: Final = 12
 # Stands in for a second secret that a key does not have, so that both are always computed.
 _NO_SECRET: Final = b"\0" * 32
@@ -41,14 +42,18 @@ class SignedRequest:
     body: bytes = field(default=b"", repr=False)
 
 
-def canonical(request: SignedRequest) -> bytes:
+def canonical(request: SignedRequest, *, approves: str | None = None) -> bytes:
     """Return the string that is signed.
+
+    An approval is signed over a string of its own that names the service key it approves: the approver's signature
+    can then never pass as a request of the approver's.
 
     Raises:
         BadInput: with code ``bad_signature``, when a part contains a line feed.
     """
+    opening = (_VERSION,) if approves is None else (_APPROVAL, approves)
     parts = (
-        _VERSION,
+        *opening,
         request.method,
         request.target,
         request.timestamp,
@@ -61,17 +66,19 @@ def canonical(request: SignedRequest) -> bytes:
     return "\n".join(parts).encode()
 
 
-def sign(secret: bytes, request: SignedRequest) -> str:
-    """Return the value of ``X-Signature``."""
-    return f"{_VERSION}={hmac.digest(secret, canonical(request), 'sha256').hex()}"
+def sign(secret: bytes, request: SignedRequest, *, approves: str | None = None) -> str:
+    """Return the value of ``X-Signature``, or of ``X-Approver-Signature`` where `approves` names the caller's key."""
+    return f"{_VERSION}={hmac.digest(secret, canonical(request, approves=approves), 'sha256').hex()}"
 
 
-def verify(secrets: tuple[bytes, bytes | None], request: SignedRequest, signature: str) -> int | None:
+def verify(
+    secrets: tuple[bytes, bytes | None], request: SignedRequest, signature: str, *, approves: str | None = None
+) -> int | None:
     """Return which of the secrets signed the request, 0 or 1; None when neither did.
 
     Both are computed and compared whatever the first says.
     """
-    message = canonical(request)
+    message = canonical(request, approves=approves)
     given = signature.encode()
     current, previous = secrets
     matches = [

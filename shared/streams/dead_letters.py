@@ -19,6 +19,7 @@ from shared.streams.script import Script
 from shared.streams.verdicts import ENTRIES_MAX, Fields
 
 ERROR_BYTES_MAX: Final = 512
+_DIGITS_MAX: Final = 18
 
 _ORIGINAL: Final = b"o:"
 _REDRIVE: Final = Script("redrive")
@@ -123,7 +124,7 @@ def _record(entry_id: bytes, fields: Fields) -> DeadLetterRecord:
 
     def number(name: bytes) -> int:
         value = fields.get(name, b"")
-        return int(value) if value.isdigit() else 0
+        return int(value) if value.isdigit() and len(value) <= _DIGITS_MAX else 0
 
     return DeadLetterRecord(
         entry_id=entry_id,

@@ -25,7 +25,7 @@ _FINISH: Final = Script("finish")
 _HEARTBEAT: Final = Script("heartbeat", "pending", "bury")
 _RECLAIM: Final = Script("reclaim", "pending", "bury")
 _BEGIN_SOLO: Final = Script("begin_solo", "pending", "bury")
-_RELEASE: Final = Script("release", "pending")
+_RELEASE: Final = Script("release", "pending", "bury")
 _RETRY: Final = Script("retry", "pending", "bury", "put_off")
 _PROMOTE: Final = Script("promote")
 _DEAD_LETTER: Final = Script("dead_letter", "pending", "bury")
@@ -34,7 +34,7 @@ _RETIRE: Final = Script("retire_consumer")
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What a heartbeat found out: ids that belong to others by now, and ids whose payload is gone."""
+    """What renewing or giving up a hold found out: ids that belong to others by now, ids whose payload is gone."""
 
     lost: tuple[bytes, ...]
     ghosts: tuple[bytes, ...]
@@ -162,14 +162,14 @@ async def begin_solo(client: Redis, member: Member, entry_id: bytes, *, runs_max
     return Solo(SoloStatus(status.decode()), runs)
 
 
-async def release(client: Redis, member: Member, released: Sequence[tuple[bytes, Release]]) -> list[bytes]:
-    """Hand entries back, claimable by anybody at once; return the ids that were not ours any more."""
+async def release(client: Redis, member: Member, released: Sequence[tuple[bytes, Release]]) -> Beat:
+    """Hand entries back, claimable by anybody at once; return the ids that were not ours any more, and ghosts."""
     _check_size(released)
-    args: list[Argument] = [member.group, member.consumer, keys.RELEASED_CONSUMER]
+    args: list[Argument] = [member.group, member.consumer, keys.RELEASED_CONSUMER, app_version()]
     for entry_id, how in released:
         args += (entry_id, how.value)
-    lost: list[bytes] = await _RELEASE.run(client, [member.stream, keys.solo(member.stream)], args)
-    return lost
+    lost, ghosts = await _RELEASE.run(client, _burying_keys(member), args)
+    return Beat(tuple(lost), tuple(ghosts))
 
 
 async def retry(client: Redis, member: Member, retries: Sequence[tuple[bytes, int]]) -> list[bytes]:

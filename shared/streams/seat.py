@@ -173,9 +173,10 @@ class Seat:
             return
         self.held.settle(ids)
         released = [(entry_id, how) for entry_id in ids]
-        lost = await self.insist(partial(calls.release, self.clients.commands, self.member, released))
-        self._lose(lost, "release")
-        self.metrics.handed_back.labels(self.member.stream).inc(len(ids) - len(lost))
+        found = await self.insist(partial(calls.release, self.clients.commands, self.member, released))
+        self._lose(found.lost, "release")
+        self._ghosts(found.ghosts)
+        self.metrics.handed_back.labels(self.member.stream).inc(len(ids) - len(found.lost) - len(found.ghosts))
         self.let_go(ids)
 
     def let_go(self, ids: Sequence[bytes]) -> None:

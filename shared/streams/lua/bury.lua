@@ -23,7 +23,7 @@ local function bury(keys, letter, from, words)
     'last_consumer', from.consumer, 'first_ms', first_ms ~= '' and first_ms or added_ms,
     'dead_ms', string.format('%.0f', now_ms()),
     'trace_id', string.match(original('traceparent'), '^%x%x%-(%x+)%-') or '',
-    'app_version', from.version, 'replay_count', string.match(original('redrives'), '^%d+$') or '0',
+    'app_version', from.version, 'replay_count', string.match(string.sub(original('redrives'), 1, 9), '^%d+$') or '0',
   }
   if #originals > WORDS_MAX then
     record[#record + 1] = 'packed'

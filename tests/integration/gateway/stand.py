@@ -114,7 +114,8 @@ class Client:
         """Return the headers of a signed request; `named` overrides what is signed and sent."""
         timestamp = str(named.get("timestamp", int(time.time())))
         idempotency_key, user_id = named.get("idempotency_key", ""), named.get("user_id", "")
-        signature = sign(self.secret.encode(), SignedRequest(method, target, timestamp, idempotency_key, user_id, body))
+        request = SignedRequest(method, target, timestamp, idempotency_key, user_id, body)
+        signature = sign(self.secret.encode(), request, approves=named.get("approves"))
         headers = {"X-Service-Key": self.key, "X-Timestamp": timestamp, "X-Signature": signature}
         if idempotency_key:
             headers["Idempotency-Key"] = idempotency_key

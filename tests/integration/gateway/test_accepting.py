@@ -282,7 +282,8 @@ async def test_an_adjustment_above_the_lone_limit_needs_a_second_owners_signatur
         named = {"idempotency_key": uuid4().hex, "user_id": ""}
         headers = client.signed("POST", "/v1/intents", body, **named)
         approver = Client(client.url, client.port, client.session, key=key, secret=secret)
-        theirs = approver.signed("POST", "/v1/intents", body, timestamp=headers["X-Timestamp"], **named)
+        named |= {"timestamp": headers["X-Timestamp"], "approves": client.key}
+        theirs = approver.signed("POST", "/v1/intents", body, **named)
         headers |= {"X-Approver-Key": key, "X-Approver-Signature": theirs["X-Signature"]}
         return await client.raw("POST", "/v1/intents", body, headers)
 
@@ -301,3 +302,31 @@ async def test_an_adjustment_above_the_lone_limit_needs_a_second_owners_signatur
     assert answer.document["operation"]["approved_by"] == "second"
     stored = [entry.message.operation for entry in await stand.entries()]
     assert sorted(str(getattr(operation, "approved_by", None)) for operation in stored) == ["None", "second"]
+
+
+async def test_an_approval_cannot_be_turned_into_a_request_of_the_approvers(stand: Stand, client: Client) -> None:
+    """The caller swaps the two keys' headers: the approval must not mint a second time in the approver's name."""
+    granted = {"operations": ["ADJUSTMENT"], "accounts": ["user:*"]}
+    limits = {"adjustment": {"max_minor": 10_000, "alone_max_minor": 0}}
+    await stand.add_key("second", "s" * 32, {**granted, **limits})
+    await stand.add_key("first", "f" * 32, {**granted, **limits}, owner="first")
+    first = Client(client.url, client.port, client.session, key="first", secret="f" * 32)
+    second = Client(client.url, client.port, client.session, key="second", secret="s" * 32)
+    body = json.dumps({**ADJUSTMENT, "amount_minor": 5_000}).encode()
+    named = {"idempotency_key": uuid4().hex, "user_id": ""}
+    headers = first.signed("POST", "/v1/intents", body, **named)
+    approval = second.signed("POST", "/v1/intents", body, timestamp=headers["X-Timestamp"], approves="first", **named)[
+        "X-Signature"
+    ]
+    approved = {**headers, "X-Approver-Key": "second", "X-Approver-Signature": approval}
+    assert (await first.raw("POST", "/v1/intents", body, approved)).status == 202
+    swapped = {
+        **headers,
+        "X-Service-Key": "second",
+        "X-Signature": approval,
+        "X-Approver-Key": "first",
+        "X-Approver-Signature": headers["X-Signature"],
+    }
+    answer = await first.raw("POST", "/v1/intents", body, swapped)
+    assert (answer.status, answer.code) == (401, "bad_signature")
+    assert len(await stand.entries()) == 1

@@ -1,9 +1,11 @@
 """What becomes of accepted intents: settled, refused, dead-lettered, resumed."""
 
+from itertools import pairwise
 from uuid import UUID, uuid4
 
 import pytest
 
+from orchestrator.accounts import OpenAccounts
 from shared.contracts import Envelope, Kind
 from shared.errors import InvariantViolation
 from shared.ids import account_id
@@ -170,6 +172,18 @@ async def test_accounts_are_opened_once_with_the_fixed_ones_of_their_currency(wo
     for row in rows:
         (account,) = await world.ledger.lookup_accounts([account_id(row["name"])])
         assert (UUID(int=account.id), account.ledger) == (row["id"], 392)
+
+
+async def test_a_full_memory_of_open_accounts_refuses_nobody(world: World) -> None:
+    """Names that are forgotten while others are looked up must not look like accounts that are not open."""
+    names = [world.wallet(f"m{index}") for index in range(6)]
+    await world.fund(dict.fromkeys(names, 100))
+    known = OpenAccounts(pool=world.pool, remembered_max=3)
+    intake = await world.intake(known=known)
+    for first, second in pairwise(names):
+        ids = [new_id() for _ in range(3)]
+        await intake([intent_entry(message(p2p(first, second, 1)), intent) for intent in ids])
+        assert {(await world.row(intent))["state"] for intent in ids} == {"SETTLED"}
 
 
 async def test_adjustments_move_between_equity_and_the_wallet_both_ways(world: World) -> None:

@@ -92,7 +92,7 @@ class World:
         """The account name of a wallet of this test."""
         return f"user:{name}-{self.tag}:THB"
 
-    async def intake(self, ledger: Ledger | None = None) -> Intake:
+    async def intake(self, ledger: Ledger | None = None, *, known: OpenAccounts | None = None) -> Intake:
         """Another orchestrator's handler, with nothing remembered."""
         routes = RouteRegister(pool=self.pool)
         await routes.refresh()
@@ -100,7 +100,7 @@ class World:
             pool=self.pool,
             ledger=ledger or self.ledger,
             routes=routes,
-            known=OpenAccounts(pool=self.pool),
+            known=known or OpenAccounts(pool=self.pool),
             metrics=IntakeMetrics(CollectorRegistry()),
         )
 

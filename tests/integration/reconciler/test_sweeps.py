@@ -1,5 +1,6 @@
 """The reconciler's rounds: dead letters rest and return, stuck intents are resumed, the database is kept."""
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -9,7 +10,7 @@ from redis.asyncio import Redis
 
 from reconciler.consumers import retire_silent
 from reconciler.dead_letters import Pause, Swept, sweep_dead_letters
-from reconciler.stuck import resume, stuck_intents
+from reconciler.stuck import BEHIND_ENTRIES, resume, take_stuck
 from reconciler.upkeep import create_partitions, prune_keys
 from shared.contracts import Envelope, Kind, ResumeMessage, read_body, read_envelope
 from shared.db.pool import Pool
@@ -29,12 +30,12 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def bury(redis: Redis, reason: str, number: int = 1) -> list[bytes]:
+async def bury(redis: Redis, reason: str, number: int = 1, *, intent: str | None = None) -> list[bytes]:
     """Dead-letter entries for a reason, as a worker does; return their bodies."""
     await ensure_group(redis, STREAM, keys.ORCHESTRATOR_GROUP)
     bodies = [f"{reason}-{index}-\x00\xff".encode() for index in range(number)]
     for body in bodies:
-        fields = Envelope(Kind.INTENT, str(intent_id(time.time_ns() // 1000, 0, 7)), body).fields()
+        fields = Envelope(Kind.INTENT, intent or str(intent_id(time.time_ns() // 1000, 0, 7)), body).fields()
         await redis.execute_command("XADD", STREAM, "*", *(part for pair in fields.items() for part in pair))
     entries = await read(redis, MEMBER, count=number, block_ms=10)
     letter = DeadLetter(reason, "Boom", "it broke")
@@ -71,8 +72,27 @@ async def test_each_return_doubles_the_next_pause_up_to_its_bound(redis: Redis) 
 async def test_contradictions_wait_for_people(redis: Redis) -> None:
     """An invariant violation is never swept back into processing."""
     await bury(redis, Reason.INVARIANT, 2)
-    assert await sweep_dead_letters(redis, STREAM, now_ms=now_ms() + 10**9, pause=PAUSE) == Swept(for_people=2)
+    swept = await sweep_dead_letters(redis, STREAM, now_ms=now_ms() + 10**9, pause=PAUSE)
+    assert (swept.for_people, swept.redriven, swept.waiting) == (2, 0, 0)
     assert len(await read_page(redis, STREAM)) == 2
+
+
+@pytest.mark.parametrize("malformed", ["fields", "attempt", "redrives"])
+async def test_one_dead_letter_that_cannot_be_put_back_holds_up_no_other(redis: Redis, malformed: str) -> None:
+    """Entries as nobody of ours writes them are kept for people; the sweep goes on to the rest."""
+    await ensure_group(redis, STREAM, keys.ORCHESTRATOR_GROUP)
+    fields: dict[str, str] = {
+        "fields": {f"f{index}": "x" for index in range(1100)},
+        "attempt": {"attempt": "9" * 5000, "body": "x"},
+        "redrives": {"redrives": "9" * 5000, "body": "x"},
+    }[malformed]
+    await redis.execute_command("XADD", STREAM, "*", *(part for pair in fields.items() for part in pair))
+    entries = await read(redis, MEMBER, count=1, block_ms=10)
+    await dead_letter(redis, MEMBER, [(entries[0].id, DeadLetter("decode", "Malformed", "no envelope"))])
+    await bury(redis, Reason.PERMANENT)
+    swept = await sweep_dead_letters(redis, STREAM, now_ms=now_ms() + 10**12, pause=PAUSE)
+    assert swept.redriven == (1 if malformed == "fields" else 2)
+    assert swept.for_people == (1 if malformed == "fields" else 0)
 
 
 async def test_sweep_reads_every_page_of_dead_letters(redis: Redis) -> None:
@@ -103,13 +123,41 @@ async def test_only_intents_planned_long_ago_are_stuck(pool: Pool) -> None:
     old = await plant(pool, state="VALIDATED", age_s=100)
     await plant(pool, state="VALIDATED", age_s=5)
     await plant(pool, state="REJECTED", age_s=101)
-    assert await stuck_intents(pool, after_s=60) == [old]
+    assert await take_stuck(pool, after_s=60) == [old]
+
+
+async def test_a_stuck_intent_is_asked_for_once_per_period_and_never_by_two_sweepers(pool: Pool) -> None:
+    """Sweeps in quick succession must not flood the stream they are meant to help."""
+    old = [await plant(pool, state="VALIDATED", age_s=100 + index) for index in range(20)]
+    taken = await asyncio.gather(*(take_stuck(pool, after_s=60) for _ in range(4)))
+    assert sorted(intent for part in taken for intent in part) == sorted(old)
+    assert await take_stuck(pool, after_s=60) == []
+
+
+async def test_a_quarantined_intent_is_left_to_people(pool: Pool, redis: Redis) -> None:
+    """What the books contradict would only contradict them again, and end an orchestrator at every sweep."""
+    old = await plant(pool, state="VALIDATED", age_s=100)
+    await bury(redis, Reason.INVARIANT, intent=str(old))
+    swept = await sweep_dead_letters(redis, STREAM, now_ms=now_ms(), pause=PAUSE)
+    assert swept.quarantined == {str(old)}
+    assert await take_stuck(pool, after_s=60, quarantined=[UUID(text) for text in swept.quarantined]) == []
+    assert await take_stuck(pool, after_s=60) == [old]
+
+
+async def test_a_stream_that_is_behind_gets_no_reminders(pool: Pool, redis: Redis) -> None:
+    """In an outage the intents' own entries are still there; resumes on top would close the door to new ones."""
+    old = [await plant(pool, state="VALIDATED", age_s=100, partition=0) for _ in range(3)]
+    for _ in range(BEHIND_ENTRIES - 1):
+        await redis.xadd(STREAM, {"a": "b"})
+    assert await resume(redis, old, reason="stuck") == 1
+    assert await resume(redis, old, reason="stuck") == 0
+    assert await redis.xlen(STREAM) == BEHIND_ENTRIES
 
 
 async def test_stuck_intents_are_resumed_past_a_closed_door(pool: Pool, redis: Redis) -> None:
     """The resume entry names the intent, in the partition its id carries."""
     old = await plant(pool, state="VALIDATED", age_s=100, partition=3)
-    await resume(redis, [old], reason="stuck")
+    assert await resume(redis, [old], reason="stuck") == 1
     ((_, fields),) = await redis.execute_command("XRANGE", keys.intents(3), "-", "+")
     envelope = read_envelope(fields)
     assert (envelope.kind, envelope.id) == (Kind.RESUME, str(old))

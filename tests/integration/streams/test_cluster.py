@@ -68,7 +68,7 @@ async def test_a_whole_life_runs_in_one_slot(node: Redis) -> None:
     await age(node, A, [taken.id], 60_000)
     [again] = (await calls.reclaim(node, B, idle_ms=30_000, count=10)).entries
     await calls.begin_solo(node, B, again.id, runs_max=3, token="t")
-    assert await calls.release(node, B, [(again.id, Release.SOLO_UNCOUNTED)]) == []
+    assert await calls.release(node, B, [(again.id, Release.SOLO_UNCOUNTED)]) == calls.Beat((), ())
     assert await calls.retry(node, A, [(retried.id, 0)]) == []
     assert (await calls.promote(node, STREAM)).moved == 1
     assert await calls.dead_letter(node, A, [(dead.id, DeadLetter("r", "E", ""))]) == []

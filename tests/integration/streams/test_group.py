@@ -296,7 +296,7 @@ async def test_released_entry_is_claimable_at_once_with_its_delivery_taken_back(
     [entry] = await deliver(client)
     for taker in ("b", "c", "b"):
         holder = member(await owner(client, entry))
-        assert await calls.release(client, holder, [(entry.id, Release.UNCOUNTED)]) == []
+        assert await calls.release(client, holder, [(entry.id, Release.UNCOUNTED)]) == calls.Beat((), ())
         [taken] = (await calls.reclaim(client, member(taker), idle_ms=30_000, count=10)).entries
         assert (taken.id, taken.deliveries) == (entry.id, 1)
 
@@ -336,9 +336,19 @@ async def test_release_of_foreign_entries_takes_nothing_away(client: Redis) -> N
     taken, kept = await deliver(client, 2)
     await age(client, A, [taken.id], 60_000)
     await calls.reclaim(client, B, idle_ms=30_000, count=10)
-    lost = await calls.release(client, A, [(taken.id, Release.UNCOUNTED), (kept.id, Release.UNCOUNTED)])
-    assert lost == [taken.id]
+    found = await calls.release(client, A, [(taken.id, Release.UNCOUNTED), (kept.id, Release.UNCOUNTED)])
+    assert found == calls.Beat((taken.id,), ())
     assert await owner(client, taken) == "b"
+
+
+async def test_release_of_a_deleted_payload_is_a_ghost(client: Redis) -> None:
+    """Handing back an entry that somebody trimmed writes the dead letter that says so, and loses no other."""
+    gone, kept = await deliver(client, 2)
+    await client.xdel(STREAM, gone.id)
+    found = await calls.release(client, A, [(gone.id, Release.UNCOUNTED), (kept.id, Release.UNCOUNTED)])
+    assert found == calls.Beat((), (gone.id,))
+    assert await dead_letters.counts(client, STREAM) == {"ghost": 1}
+    assert list(await pending(client)) == [kept.id]
 
 
 async def test_retry_comes_back_when_due_with_its_attempt_raised(client: Redis) -> None:
