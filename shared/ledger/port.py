@@ -2,10 +2,10 @@
 
 Promises, beyond TigerBeetle's documentation:
 
-- One result per event, in order. A chain of linked events lies whole in one request, and only the last event of a
-  call may end a chain; a call whose last event is still linked gets `LINKED_EVENT_CHAIN_OPEN`.
-- Any number of events or ids may be given; a single chain of more than `CHAIN_EVENTS_MAX` may be refused with
-  `tigerbeetle.TooMuchDataError`.
+- One result per event, in order. A chain of linked events lies whole in one request and ends within its call; a call
+  whose last event is still linked gets `LINKED_EVENT_CHAIN_OPEN`.
+- Any number of events or ids may be given, and any limit; a single chain of more than `CHAIN_EVENTS_MAX` is refused
+  with `tigerbeetle.TooMuchDataError` before anything is sent.
 - Every call is repeatable: resubmitting the same events byte for byte never moves money twice.
 - A call without an answer in time raises `OutcomeUnknown`; the request may still carry on underneath. A cancelled
   call is the same: it may yet happen.
