@@ -209,7 +209,9 @@ def _is_customer(name: str) -> bool:
 def _finished(intent: IntentId, state: IntentState | None, waiter: str | None) -> Verdict:
     if state is None:
         return HandBack()
-    return Done(delete=(_marker(intent),), publish=(_change(intent, state), *_hint(str(intent), state, waiter)))
+    name = str(intent)
+    change = (keys.intent_channel(name), state.encode())
+    return Done(delete=(keys.acc(partition_of(intent), name),), publish=(change, *_hint(name, state, waiter)))
 
 
 def _resumed(intent: IntentId, state: IntentState | None) -> Verdict:

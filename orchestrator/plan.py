@@ -19,6 +19,7 @@ from shared.ledger.chain import Leg
 from shared.ledger.codes import LegCode
 
 PLAN_VERSION: Final = 1
+_PLAN_JSON: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +109,13 @@ def _wallet(name: str, currency: str) -> Account:
 
 def write_plan(plan: Plan) -> str:
     """Return the plan as the JSON text to store."""
-    return json.dumps(
+    return _PLAN_JSON.encode(
         {
             "v": PLAN_VERSION,
             "channel": plan.channel,
             "route": {"id": plan.route_id, "version": plan.route_version},
             "legs": [[leg.debit, leg.credit, leg.amount_minor, int(leg.code)] for leg in plan.legs],
-        },
-        separators=(",", ":"),
+        }
     )
 
 

@@ -18,7 +18,7 @@ from enum import IntEnum
 from typing import NewType
 from uuid import UUID, uuid5
 
-from shared.errors import BadInput, require
+from shared.errors import BadInput, require, violated
 
 IntentId = NewType("IntentId", UUID)
 
@@ -30,6 +30,7 @@ LEGS_PER_PLAN_MAX = 100
 _UNIX_MS_MAX = 1 << 48
 _RANDOM_BITS = 38
 _LOW_BITS = 16
+_LOW_MASK = (1 << _LOW_BITS) - 1
 _PARTITION_SHIFT = 16
 _VERSION_7 = 7
 
@@ -86,7 +87,7 @@ def parse_intent_id(text: str) -> IntentId:
         value = UUID(text)
     except ValueError:
         raise BadInput("an intent id is a UUID such as 0198c1f2-…", code="bad_intent_id") from None
-    if value.version != _VERSION_7 or value.int & ((1 << _LOW_BITS) - 1) or str(value) != text.lower():
+    if value.version != _VERSION_7 or value.int & _LOW_MASK or str(value) != text.lower():
         raise BadInput("not an id that this mesh gives out", code="bad_intent_id")
     return IntentId(value)
 
@@ -116,16 +117,16 @@ def transfer_id(intent: IntentId, *, attempt: int, phase: Phase, leg: int) -> in
     Raises:
         InvariantViolation: attempt, phase or leg would overflow into its neighbour.
     """
-    require(1 <= attempt <= ATTEMPT_MAX, f"attempt outside 1..{ATTEMPT_MAX}: {attempt}")
-    require(0 <= leg <= LEG_MAX, f"leg outside 0..{LEG_MAX}: {leg}")
-    require(phase is not Phase.BURN, "a burn takes the id of the chain it kills")
-    require(intent.int & ((1 << _LOW_BITS) - 1) == 0, f"not an intent id: {intent}")
-    return intent.int | attempt << 10 | int(phase) << 7 | leg
+    value = intent.int
+    # One test on the hot path; the sentences are only written when they are needed.
+    if not 1 <= attempt <= ATTEMPT_MAX or not 0 <= leg <= LEG_MAX or phase is Phase.BURN or value & _LOW_MASK:
+        violated(f"no transfer of intent {intent} is attempt {attempt}, phase {phase!r}, leg {leg}")
+    return value | attempt << 10 | phase << 7 | leg
 
 
 def split_transfer_id(value: int) -> tuple[IntentId, int, Phase, int]:
     """Take a transfer id apart into intent, attempt, phase and leg."""
-    low = value & ((1 << _LOW_BITS) - 1)
+    low = value & _LOW_MASK
     return IntentId(UUID(int=value - low)), low >> 10, Phase(low >> 7 & 0b111), low & LEG_MAX
 
 
