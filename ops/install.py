@@ -13,7 +13,7 @@ from shared.config import StoreSettings
 from shared.db.migrations import migrate
 from shared.ledger.mesh_mark import TickingLedger
 from shared.ledger.postgres import MIGRATIONS as LEDGER_MIGRATIONS
-from shared.mesh import MeshIdentity
+from shared.mesh import MeshIdentity, grow
 from shared.mesh import install as install_mesh
 
 PARTITIONS_DEFAULT: Final = 2
@@ -27,10 +27,10 @@ class Installed:
     mesh: MeshIdentity
 
 
-async def install(settings: StoreSettings, *, partitions: int = PARTITIONS_DEFAULT) -> Installed:
+async def install(settings: StoreSettings, *, partitions: int | None = None) -> Installed:
     """Bring the stores that the settings name up to date, and make them one mesh.
 
-    `partitions`, how many intent streams there are, counts only the first time.
+    `partitions` is how many intent streams there shall be: more than there are adds some, fewer changes nothing.
 
     Raises:
         StoreMismatch: a store belongs to another mesh, or the mesh has another ledger kind.
@@ -46,7 +46,9 @@ async def install(settings: StoreSettings, *, partitions: int = PARTITIONS_DEFAU
             redis=stores.redis,
             ledger=TickingLedger(stores.ledger()),
             ledger_kind=settings.ledger_kind,
-            partitions=partitions,
+            partitions=partitions or PARTITIONS_DEFAULT,
             new_id=uuid4(),
         )
+        if partitions is not None:
+            mesh = await grow(pool=stores.pool, redis=stores.redis, partitions=partitions)
     return Installed(tuple(applied), mesh)

@@ -8,6 +8,8 @@ each intent once per `after_s`, the longest waiting first, and adds nothing to a
 """
 
 from collections.abc import Collection
+from functools import cache
+from importlib.resources import files
 from typing import Final
 from uuid import UUID
 
@@ -25,15 +27,10 @@ RESUMES_MAX: Final = 1000
 BEHIND_ENTRIES: Final = 1000
 """A stream with more entries than this has work enough; its orchestrators need no reminders."""
 
-# Marking and choosing in one statement: two sweepers never ask for the same intent, and the next sweep goes on with
-# those that have waited longer.
-_TAKE_STUCK: Final = """
-UPDATE pm.intent SET updated_at = now() WHERE id IN (
-    SELECT id FROM pm.intent
-    WHERE state = 'VALIDATED' AND updated_at < now() - make_interval(secs => $1) AND id <> ALL ($3::uuid[])
-    ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-RETURNING id
-"""
+
+@cache
+def _take_stuck_sql() -> str:
+    return files("reconciler").joinpath("sql/take_stuck.sql").read_text()
 
 
 async def take_stuck(pool: Pool, *, after_s: float, quarantined: Collection[UUID] = ()) -> list[UUID]:
@@ -42,7 +39,7 @@ async def take_stuck(pool: Pool, *, after_s: float, quarantined: Collection[UUID
     Quarantined ones are left alone: the books contradict them, and only an operator may touch them again.
     """
     with database():
-        rows = await pool.fetch(_TAKE_STUCK, after_s, RESUMES_MAX, list(quarantined))
+        rows = await pool.fetch(_take_stuck_sql(), after_s, RESUMES_MAX, list(quarantined))
     return [row["id"] for row in rows]
 
 

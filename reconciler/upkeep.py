@@ -1,5 +1,7 @@
 """Upkeep of the database: partitions ahead of time, idempotency keys pruned behind it."""
 
+from functools import cache
+from importlib.resources import files
 from typing import Final
 
 from shared.db.failures import database
@@ -9,10 +11,11 @@ MONTHS_AHEAD: Final = 4
 """This month and three more: a month's turn never waits for anybody."""
 
 _PRUNE_PAGE: Final = 10_000
-_PRUNE: Final = """
-DELETE FROM pm.idempotency_key WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM pm.idempotency_key WHERE created_at < now() - make_interval(days => $1) LIMIT $2))
-"""
+
+
+@cache
+def _prune_sql() -> str:
+    return files("reconciler").joinpath("sql/prune_keys.sql").read_text()
 
 
 async def create_partitions(pool: Pool) -> int:
@@ -27,7 +30,7 @@ async def prune_keys(pool: Pool, *, retention_days: int) -> int:
     pruned = 0
     while True:
         with database():
-            status = await pool.execute(_PRUNE, retention_days, _PRUNE_PAGE)
+            status = await pool.execute(_prune_sql(), retention_days, _PRUNE_PAGE)
         deleted = int(status.rpartition(" ")[2])
         pruned += deleted
         if deleted < _PRUNE_PAGE:

@@ -162,6 +162,30 @@ async def tick(*, pool: Pool, redis: Redis, ledger: LedgerMark) -> int:
     return newest + 1
 
 
+async def grow(*, pool: Pool, redis: Redis, partitions: int) -> MeshIdentity:
+    """Add intent streams; their number only grows, since ids and idempotency keys lie in the ones there are.
+
+    The new slots are marked first, at the present tick, and the count is raised last: a crash between leaves marks
+    that nobody looks at, and a process that still knows the old count goes on as before.
+
+    Raises:
+        StoreMismatch: the stores do not belong together, or a new slot carries another mesh's mark.
+        Transient, OutcomeUnknown: a store is out of reach; grow again.
+    """
+    identity = await verify(pool=pool, redis=redis, ledger=None, ledger_kind=None)
+    if partitions <= identity.partitions:
+        return identity
+    _, mark = _present(await _read_postgres(pool))
+    with _redis():
+        for slot in _slots(partitions):
+            await _CLAIM.run(redis, [keys.mesh(slot)], [str(identity.id), identity.epoch])
+            if not await _TICK.run(redis, [keys.mesh(slot)], [str(identity.id), identity.epoch, mark.tick]):
+                raise StoreMismatch(f"{_named(slot)} carries the mark of another mesh, or of another epoch. {_CURE}")
+    with database():
+        await pool.execute("UPDATE pm.mesh SET partitions = $1 WHERE partitions < $1", partitions)
+    return await verify(pool=pool, redis=redis, ledger=None, ledger_kind=None)
+
+
 def compare(identity: MeshIdentity, marks: Sequence[Mark]) -> None:
     """Refuse stores that contradict the identity or lag behind the newest; pure.
 

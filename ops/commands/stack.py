@@ -53,8 +53,14 @@ def dev(
 def migrate(
     *,
     partitions: Annotated[
-        int, typer.Option(help="How many intent streams; counts only the first time.", min=1, max=256)
-    ] = PARTITIONS_DEFAULT,
+        int | None,
+        typer.Option(
+            help=f"How many intent streams there shall be; {PARTITIONS_DEFAULT} at first. Their number only grows.",
+            min=1,
+            max=256,
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Bring the database up to date and make database, streams and ledger one mesh; safe to repeat."""

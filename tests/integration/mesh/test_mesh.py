@@ -353,6 +353,37 @@ async def test_an_installation_that_meets_a_foreign_slot_stops(world: Mesh) -> N
     assert await world.redis.hget(SLOTS[1], "id") == foreign["id"].encode()
 
 
+async def test_streams_are_added_while_the_mesh_runs_and_never_taken_away(world: Mesh) -> None:
+    """New slots carry the mark before anybody is told of them; ticks and starts go on as before."""
+    await world.install()
+    for _ in range(6):
+        await world.tick()
+    grown = await mesh.grow(pool=world.pool, redis=world.redis, partitions=4)
+    assert grown.partitions == 4
+    assert (await world.verify()).partitions == 4
+    await world.tick()
+    assert (await mesh.grow(pool=world.pool, redis=world.redis, partitions=3)).partitions == 4
+    assert (await world.install(partitions=2)).partitions == 4
+
+
+async def test_a_growth_that_ended_half_way_changes_nothing_and_is_completed(world: Mesh) -> None:
+    """Marks without a count are looked at by nobody; growing again finds them and goes on."""
+    identity = await world.install()
+    await world.redis.hset(keys.mesh("i2"), mapping={"id": str(identity.id), "epoch": "1", "tick": "0"})
+    assert (await world.verify()).partitions == PARTITIONS
+    await world.tick()
+    assert (await mesh.grow(pool=world.pool, redis=world.redis, partitions=3)).partitions == 3
+
+
+async def test_a_new_slot_of_another_mesh_is_not_grown_into(world: Mesh) -> None:
+    """Streams that belong to somebody else stay theirs."""
+    await world.install()
+    await world.redis.hset(keys.mesh("i2"), mapping={"id": str(uuid4()), "epoch": "1", "tick": "9"})
+    with pytest.raises(StoreMismatch, match="slot i2"):
+        await mesh.grow(pool=world.pool, redis=world.redis, partitions=3)
+    assert (await world.verify()).partitions == PARTITIONS
+
+
 async def test_a_ticker_that_slept_turns_nothing_back(world: Mesh) -> None:
     """It wakes with an old number in its hand, after others have gone on."""
     identity = await world.install()

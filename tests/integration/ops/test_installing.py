@@ -14,10 +14,17 @@ from tests.integration.ops.conftest import Mesh
 
 async def test_installing_again_changes_nothing(mesh: Mesh) -> None:
     """The same identity, no migration left, and the number of partitions stays."""
-    again = await install(mesh.settings, partitions=7)
-    assert again.applied == ()
-    assert again.mesh == mesh.installed.mesh
+    for partitions in (None, 1, 2):
+        again = await install(mesh.settings, partitions=partitions)
+        assert again.applied == ()
+        assert again.mesh == mesh.installed.mesh
     assert again.mesh.partitions == 2
+
+
+async def test_installing_with_more_partitions_adds_them(mesh: Mesh) -> None:
+    """Growing is asked for by number, and everything else stays as it was."""
+    grown = await install(mesh.settings, partitions=3)
+    assert (grown.mesh.id, grown.mesh.partitions) == (mesh.installed.mesh.id, 3)
 
 
 async def test_several_may_install_at_once(mesh: Mesh) -> None:

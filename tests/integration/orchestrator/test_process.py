@@ -1,0 +1,63 @@
+"""The orchestrator as it is wired: every partition is read, those too that are added while it runs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from orchestrator.main import serve
+from orchestrator.settings import OrchestratorSettings
+from shared import mesh
+from shared.contracts import Envelope, Kind, OpenAccountMessage
+from shared.db.pool import Pool
+from shared.ledger.mesh_mark import TickingLedger
+from shared.streams import keys
+from shared.streams.accept import append
+from tests.integration.orchestrator.world import World, new_id
+from tests.waiting import until
+
+
+@pytest_asyncio.fixture
+async def installed(pool: Pool, redis: Redis, world: World, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """A mesh of two partitions over this test's stores."""
+    kind = "postgres" if "postgres" in request.node.name else "tigerbeetle"
+    if kind == "tigerbeetle":
+        pytest.skip("the session's TigerBeetle belongs to no single mesh; tests/chaos runs whole meshes on it")
+    await mesh.install(
+        pool=pool, redis=redis, ledger=TickingLedger(world.ledger), ledger_kind="postgres", partitions=2, new_id=uuid4()
+    )
+    yield kind
+
+
+async def ask_for_account(redis: Redis, partition: int, name: str) -> None:
+    """Put an `open_account` entry into a partition's stream."""
+    body = OpenAccountMessage(service_key="shop", name=name).model_dump_json().encode()
+    await append(redis, partition=partition, envelope=Envelope(Kind.OPEN_ACCOUNT, str(new_id(partition)), body))
+
+
+@pytest.mark.usefixtures("installed")
+async def test_partitions_added_while_it_runs_are_read(
+    world: World, redis: Redis, redis_url: str, database: str
+) -> None:
+    """An intent accepted into a new stream is not left lying."""
+    settings = OrchestratorSettings(redis_url=redis_url, database_url=database, partitions_poll_s=0.05)
+    stop = asyncio.Event()
+    running = asyncio.create_task(serve(settings, stop))
+    try:
+        for partition in (0, 1):
+            await ask_for_account(redis, partition, f"user:p{partition}:THB")
+        await mesh.grow(pool=world.pool, redis=redis, partitions=3)
+        await ask_for_account(redis, 2, "user:p2:THB")
+
+        async def opened() -> bool:
+            names = await world.pool.fetch("SELECT name FROM pm.tb_account_map WHERE name LIKE 'user:p_:THB'")
+            return len(names) == 3
+
+        await until(opened, "accounts asked for in all three partitions", timeout_s=20)
+    finally:
+        stop.set()
+        await asyncio.wait_for(running, 20)
+    assert [await redis.xlen(keys.intents(partition)) for partition in range(3)] == [0, 0, 0]
