@@ -18,7 +18,7 @@ async def test_installing_again_changes_nothing(mesh: Mesh) -> None:
         again = await install(mesh.settings, partitions=partitions)
         assert again.applied == ()
         assert again.mesh == mesh.installed.mesh
-    assert again.mesh.partitions == 2
+    assert mesh.installed.mesh.partitions == 2
 
 
 async def test_installing_with_more_partitions_adds_them(mesh: Mesh) -> None:

@@ -12,8 +12,12 @@ from orchestrator.main import serve
 from orchestrator.settings import OrchestratorSettings
 from shared import mesh
 from shared.contracts import Envelope, Kind, OpenAccountMessage
+from shared.db.migrations import migrate
 from shared.db.pool import Pool
 from shared.ledger.mesh_mark import TickingLedger
+from shared.ledger.open import open_ledger
+from shared.ledger.port import Ledger
+from shared.ledger.postgres import MIGRATIONS
 from shared.streams import keys
 from shared.streams.accept import append
 from tests.integration.orchestrator.world import World, new_id
@@ -21,15 +25,19 @@ from tests.waiting import until
 
 
 @pytest_asyncio.fixture
-async def installed(pool: Pool, redis: Redis, world: World, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+async def ledger(database: str, pool: Pool) -> AsyncIterator[Ledger]:
+    """The ledger of a mesh of its own; whole meshes on TigerBeetle run in tests/chaos."""
+    await migrate(database, directory=MIGRATIONS)
+    opened = open_ledger(pool=pool, tigerbeetle_addresses=None)
+    yield opened
+    await opened.close()
+
+
+@pytest_asyncio.fixture
+async def installed(pool: Pool, redis: Redis, ledger: Ledger) -> None:
     """A mesh of two partitions over this test's stores."""
-    kind = "postgres" if "postgres" in request.node.name else "tigerbeetle"
-    if kind == "tigerbeetle":
-        pytest.skip("the session's TigerBeetle belongs to no single mesh; tests/chaos runs whole meshes on it")
-    await mesh.install(
-        pool=pool, redis=redis, ledger=TickingLedger(world.ledger), ledger_kind="postgres", partitions=2, new_id=uuid4()
-    )
-    yield kind
+    mark = TickingLedger(ledger)
+    await mesh.install(pool=pool, redis=redis, ledger=mark, ledger_kind="postgres", partitions=2, new_id=uuid4())
 
 
 async def ask_for_account(redis: Redis, partition: int, name: str) -> None:
