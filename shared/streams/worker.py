@@ -16,7 +16,6 @@ handler has answered, and never hold an entry that it does not beat.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
 from itertools import count
 from typing import Any, Final
 
@@ -27,6 +26,7 @@ from shared.contracts import NewerVersion
 from shared.errors import InvariantViolation, PaymeshError, require
 from shared.streams import group as calls
 from shared.streams.dead_letters import Reason
+from shared.streams.events import wait_for_any, wait_up_to
 from shared.streams.faults import outage, redacted
 from shared.streams.group import Release, SoloStatus
 from shared.streams.metrics import StreamMetrics
@@ -141,7 +141,7 @@ class Worker:
         self._spawn(self._read_loop())
         self._spawn(self._reclaim_loop())
         try:
-            await _first_of(stop, self._failed)
+            await wait_for_any(stop, self._failed)
             await self._drain(keepers)
         finally:
             await self._leave()
@@ -374,28 +374,12 @@ class Worker:
     async def _rest(self) -> None:
         """Wait out the pause after an outage, unless the worker is to stop."""
         if self._resting():
-            await _wait(self._stop, self._resume_s - _now_s())
+            await wait_up_to(self._stop, self._resume_s - _now_s())
 
     async def _nap(self, wake: asyncio.Event, seconds: float) -> None:
-        await _wait(wake, seconds)
+        await wait_up_to(wake, seconds)
         wake.clear()
 
 
 def _now_s() -> float:
     return asyncio.get_running_loop().time()
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    # Not wait_for: up to Python 3.11 it forgets a cancellation that comes together with the event.
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
-
-
-async def _first_of(*events: asyncio.Event) -> None:
-    waits = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
