@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,6 +19,12 @@ from ops.embedded.valkey import valkey, valkey_url
 from shared.db.pool import Pool, open_pool
 from shared.sealing import KeyRing
 from tests.databases import Databases
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell ignores Ctrl-C for what it runs in the background, and children inherit that; the tests that press
+    # Ctrl-C mean it all the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - the folder made in it has a random name and its own mode
 _MEMORY_BYTES_MIN = 4 << 30

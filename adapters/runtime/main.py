@@ -100,22 +100,9 @@ def wire(
     metrics = AdapterMetrics(registry)
     replicas = Replicas(settings.replicas_min, settings.replicas_timeout_ms)
     teller = Teller(manifest, wall_ms)
-    conditions = Conditions(
-        client=client,
-        psp=manifest.psp,
-        results_max=settings.results_max,
-        watch_ms=settings.watch_ms,
-        rules=BreakerRules(open_ms_min=settings.breaker_open_ms_min, open_ms_max=settings.breaker_open_ms_max),
-        metrics=metrics,
-        jitter=jitter,
-    )
-    calls = Calls(
-        psp=psp,
-        conditions=conditions,
-        metrics=metrics,
-        timeout_s=settings.call_timeout_s,
-        keep_s=settings.budget_s / _BUDGET_KEPT,
-    )
+    conditions = _conditions(manifest.psp, settings, client, metrics, jitter)
+    keep_s = settings.budget_s / _BUDGET_KEPT
+    calls = Calls(psp=psp, conditions=conditions, metrics=metrics, timeout_s=settings.call_timeout_s, keep_s=keep_s)
     inquiry = Inquiry(
         client=client,
         manifest=manifest,
@@ -165,6 +152,21 @@ def wire(
         client=client, psp=manifest.psp, teller=teller, replicas=replicas, metrics=metrics, pause_s=_VERDICTS_PAUSE_S
     )
     return Adapter(worker, conditions, verdicts, _receiver(psp, settings, keyring, client, teller, replicas, metrics))
+
+
+def _conditions(
+    psp: str, settings: AdapterSettings, client: Redis, metrics: AdapterMetrics, jitter: Callable[[], float]
+) -> Conditions:
+    rules = BreakerRules(open_ms_min=settings.breaker_open_ms_min, open_ms_max=settings.breaker_open_ms_max)
+    return Conditions(
+        client=client,
+        psp=psp,
+        results_max=settings.results_max,
+        watch_ms=settings.watch_ms,
+        rules=rules,
+        metrics=metrics,
+        jitter=jitter,
+    )
 
 
 def worker_settings(settings: AdapterSettings) -> WorkerSettings:
