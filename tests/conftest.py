@@ -20,7 +20,6 @@ from shared.db.pool import Pool, open_pool
 from shared.sealing import KeyRing
 from tests.databases import Databases
 
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell ignores Ctrl-C for what it runs in the background, and children inherit that; the tests that press
     # Ctrl-C mean it all the same.
