@@ -33,6 +33,8 @@ _MAY_HAVE_HAPPENED = (
     pg.AdminShutdownError,  # may strike after the commit, while it waits for the standby
     pg.CrashShutdownError,
     pg.IdleInTransactionSessionTimeoutError,
+    # A server that goes down says so unasked; a statement begun in that moment finds the driver in no state for it.
+    pg.InternalClientError,
     ConnectionError,
     TimeoutError,
 )
@@ -73,7 +75,7 @@ def database() -> Iterator[None]:
     """
     try:
         yield
-    except (pg.PostgresError, pg.InterfaceError, OSError, TimeoutError) as error:
+    except (pg.PostgresError, pg.InterfaceError, pg.InternalClientError, OSError, TimeoutError) as error:
         translated = _translated(error)
         if translated is None:
             raise

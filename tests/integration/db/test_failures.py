@@ -131,6 +131,12 @@ async def test_a_connection_lost_in_a_transaction_leaves_the_outcome_open(pool: 
         await suicide()
 
 
+async def test_a_server_that_says_goodbye_between_two_messages_leaves_the_outcome_open() -> None:
+    """Seen when PostgreSQL was killed: its last words came between the driver's preparing and its executing."""
+    with pytest.raises(OutcomeUnknown), database():
+        raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+
+
 async def test_a_statement_out_of_time_leaves_the_outcome_open(database_url: str) -> None:
     """The client gave up; the server may have gone on to commit."""
     async with await open_pool(database_url, statement_timeout_s=0.05) as opened:
