@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,8 +191,13 @@ async def running(
     """Run an adapter of the bank until the block ends."""
     settings = settings_of(redis_url, bank, **changes)
     client, clients, registry = connect(redis_url), WorkerClients.open(redis_url), CollectorRegistry()
-    await mark_group(client)
-    async with open_session(connections_max=64, timeout_s=settings.call_timeout_s, steps=steps) as session:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(client.aclose)
+        stack.push_async_callback(clients.aclose)
+        await mark_group(client)
+        session = await stack.enter_async_context(
+            open_session(connections_max=64, timeout_s=settings.call_timeout_s, steps=steps)
+        )
         manifest = manifest_of(bank.fence, job_ttl_s=settings.bank_job_ttl_s)
         psp = BankPsp(manifest, url=bank.url, session=session, callbacks=callbacks)
         adapter = wire(
@@ -217,8 +222,6 @@ async def running(
             ended.set()
             crew.task.cancel()
             await asyncio.wait({crew.task, *keepers})
-    for opened in (client, clients):
-        await opened.aclose()
 
 
 async def mark_group(client: Redis) -> None:
