@@ -3,7 +3,7 @@
 It knows preparations (a ticket that expires), payments under the partner's reference, inquiries and cancellations,
 and understands the scenarios of the sandboxes as far as they are about one call: ``success``, ``decline:<code>``,
 ``processing``, ``timeout_…``, ``reset_…``, ``malformed_…``, ``http_<status>_…[:<s>]`` with ``before_commit`` or
-``after_commit``, and ``slow:<ms>``; and of its own ``on_inquiry`` and ``on_prepare``, which move a fault there.
+``after_commit``, and ``slow:<ms>``; and of its own ``on_prepare``, ``on_inquiry`` and ``on_cancel``, which move faults.
 Besides, a test may hold calls before or after their commit, until it lets them go.
 """
 
@@ -22,6 +22,7 @@ from shared.psp import FenceKind
 from tests.waiting import pace
 
 _FAULT = re.compile(r"(timeout|reset|malformed|http_(\d+))_(before|after)_commit(?::(\d+))?")
+_MOVED = {"on_inquiry": "inquire", "on_prepare": "prepare", "on_cancel": "cancel"}
 
 
 @dataclass
@@ -54,6 +55,8 @@ class Bank:
         self.barred: set[str] = set()
         self.calls: Counter[tuple[str, str]] = Counter()
         self.url = ""
+        self.later_s = 0.0
+        """How far the bank's clock is ahead."""
         self.closing = asyncio.Event()
         self._tickets: dict[str, float] = {}
         self._first_seen: dict[str, float] = {}
@@ -120,7 +123,7 @@ class Bank:
         reference = body["reference"]
         self.calls[call, reference] += 1
         scenario = self._scenarios.get(reference, "success")
-        wanted = "inquire" if "on_inquiry" in scenario else "prepare" if "on_prepare" in scenario else "pay"
+        wanted = next((call for word, call in _MOVED.items() if word in scenario), "pay")
         words = scenario.split("+") if call == wanted else ["success"]
         for word in words:
             if word.startswith("slow:"):
@@ -212,7 +215,7 @@ class Bank:
         return 200, told | ({"code": payment.code} if payment.code else {})
 
     def _now_s(self) -> float:
-        return asyncio.get_running_loop().time()
+        return asyncio.get_running_loop().time() + self.later_s
 
 
 @asynccontextmanager
