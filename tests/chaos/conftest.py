@@ -5,6 +5,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -19,6 +20,9 @@ from tests.chaos.mesh import LedgerKind, Mesh, running_mesh
 SEED: Final = pytest.StashKey[int]()
 FIGURES: Final = pytest.StashKey[list[str]]()
 
+TIMEOUT_S: Final = 240
+ROUND_TIMEOUT_S: Final = 120
+
 _tags: Final = itertools.count(1)
 
 
@@ -26,6 +30,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed, once for the session."""
     config.stash[SEED] = int(os.environ.get("PAYMESH_CHAOS_SEED") or random.SystemRandom().randrange(10**6))
     config.stash[FIGURES] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the chaos tests time for their rounds, and their mark."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S + ROUND_TIMEOUT_S * (_rounds() - 1)))
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -93,6 +105,10 @@ def rng(request: pytest.FixtureRequest) -> Random:
 @pytest.fixture(scope="session")
 def rounds() -> int:
     """How often a test repeats its faults: 1 by default, PAYMESH_CHAOS_ROUNDS for the long version."""
+    return _rounds()
+
+
+def _rounds() -> int:
     return int(os.environ.get("PAYMESH_CHAOS_ROUNDS") or 1)
 
 
