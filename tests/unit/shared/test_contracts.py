@@ -11,20 +11,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.contracts import (
+    NOBODY_KNOWS,
     VERSION,
     VERSIONS_READ,
+    Action,
     Adjustment,
     Envelope,
     IntentMessage,
+    JobMessage,
     Kind,
     MalformedMessage,
     Metadata,
     NewerVersion,
+    NextAction,
     OpenAccountMessage,
+    Outcome,
     P2PTransfer,
+    ResultMessage,
     ResumeMessage,
+    Source,
+    job_envelope,
     read_body,
     read_envelope,
+    read_job,
+    read_result,
+    result_envelope,
 )
 
 ID = "0198c1f2-7a10-7123-8abc-def012030000"
@@ -64,6 +75,63 @@ GOLDEN_OPEN_ACCOUNT = {
     b"traceparent": b"",
 }
 GOLDEN_RESUME = {b"v": b"1", b"id": ID.encode(), b"kind": b"resume", b"body": b'{"reason":"stuck"}'}
+
+GOLDEN_JOB = {
+    b"v": b"1",
+    b"id": ID.encode(),
+    b"kind": b"job",
+    b"body": (
+        b'{"psp":"ipps","intent_id":"0198c1f2-7a10-7123-8abc-def012030000","attempt":2,"operation":"IPPS_WITHDRAWAL",'
+        b'"action":"submit","reference":"A1B2C3D4E5F6G7H","amount_minor":12345,"currency":"THB",'
+        b'"created_ms":1795206642548,"epoch":"6f1f8a52-9f4f-4b5a-8c88-2f7c0a1f3c11:3","inquire_first":true,'
+        b'"destination":{"proxy_type":"MOBILE","proxy":"k2:bm9uY2U:Y3Q"},"psp_ids":{"txn_no":"X1"},'
+        b'"test_scenario":null}'
+    ),
+    b"attempt": b"4",
+    b"traceparent": b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+}
+GOLDEN_RESULT = {
+    b"v": b"1",
+    b"id": ID.encode(),
+    b"kind": b"result",
+    b"body": (
+        b'{"psp":"ipps","intent_id":"0198c1f2-7a10-7123-8abc-def012030000","attempt":2,"operation":"IPPS_WITHDRAWAL",'
+        b'"action":"submit","source":"job","outcome":"PAID","reference":"A1B2C3D4E5F6G7H","psp_transaction_id":"X1",'
+        b'"psp_ids":{"txn_no":"X1"},"amount_minor":12345,"currency":"THB","code":null,"detail":null,"final":true,'
+        b'"fenced":false,"at_ms":1795206643496,"next_action":null,"retry_after_s":null,"summary":{"proxy":"0***"},'
+        b'"callback_id":null,"raw":null}'
+    ),
+    b"attempt": b"0",
+    b"traceparent": b"",
+}
+GOLDEN_NEXT_ACTION = {
+    b"v": b"1",
+    b"id": ID.encode(),
+    b"kind": b"result",
+    b"body": (
+        b'{"psp":"qp","intent_id":"0198c1f2-7a10-7123-8abc-def012030000","attempt":1,"operation":"QP_TOPUP",'
+        b'"action":"inquire","source":"job","outcome":"NEXT_ACTION","reference":"R1","psp_transaction_id":null,'
+        b'"psp_ids":{"qrc_id":"AD1"},"amount_minor":null,"currency":null,"code":null,"detail":null,"final":false,'
+        b'"fenced":false,"at_ms":1795206643496,"next_action":{"kind":"qr","link":"https://qr.example/AD1",'
+        b'"qr":"AD1","expires_ms":1795207843496},"retry_after_s":5,"summary":{},"callback_id":null,"raw":null}'
+    ),
+    b"attempt": b"0",
+    b"traceparent": b"",
+}
+GOLDEN_OBSERVATION = {
+    b"v": b"1",
+    b"id": b"00000000-0000-0000-0000-000000000000",
+    b"kind": b"observation",
+    b"body": (
+        b'{"psp":"ipps","intent_id":null,"attempt":0,"operation":null,"action":null,"source":"callback",'
+        b'"outcome":"DECLINED","reference":"A1B2C3D4E5F6G7H","psp_transaction_id":"X1","psp_ids":{},'
+        b'"amount_minor":null,"currency":null,"code":"over_limit","detail":"over the limit","final":false,'
+        b'"fenced":false,"at_ms":1795206643496,"next_action":null,"retry_after_s":null,"summary":{},'
+        b'"callback_id":"k2:00ff","raw":"k2:bm9uY2U:Y3Q"}'
+    ),
+    b"attempt": b"0",
+    b"traceparent": b"",
+}
 
 
 def body_of(**changes: Any) -> bytes:
@@ -265,4 +333,128 @@ def test_an_envelopes_error_never_repeats_its_fields() -> None:
     """Neither version nor kind."""
     with pytest.raises(MalformedMessage) as refusal:
         read_envelope(GOLDEN_P2P | {b"v": SECRET.encode()})
+    assert SECRET not in str(refusal.value)
+
+
+def test_a_job_of_version_1_stays_readable() -> None:
+    """Every field as it was written; the envelope counts planned retries."""
+    envelope = read_envelope(GOLDEN_JOB)
+    assert (envelope.kind, envelope.attempt) == (Kind.JOB, 4)
+    assert read_job(envelope) == JobMessage(
+        psp="ipps",
+        intent_id=ID,
+        attempt=2,
+        operation="IPPS_WITHDRAWAL",
+        action=Action.SUBMIT,
+        reference="A1B2C3D4E5F6G7H",
+        amount_minor=12345,
+        currency="THB",
+        created_ms=1795206642548,
+        epoch="6f1f8a52-9f4f-4b5a-8c88-2f7c0a1f3c11:3",
+        inquire_first=True,
+        destination={"proxy_type": "MOBILE", "proxy": "k2:bm9uY2U:Y3Q"},
+        psp_ids={"txn_no": "X1"},
+    )
+
+
+def test_a_payment_of_version_1_stays_readable() -> None:
+    """Amount, currency and the PSP's transaction."""
+    assert read_result(read_envelope(GOLDEN_RESULT)) == ResultMessage(
+        psp="ipps",
+        intent_id=ID,
+        attempt=2,
+        operation="IPPS_WITHDRAWAL",
+        action=Action.SUBMIT,
+        source=Source.JOB,
+        outcome=Outcome.PAID,
+        reference="A1B2C3D4E5F6G7H",
+        psp_transaction_id="X1",
+        psp_ids={"txn_no": "X1"},
+        amount_minor=12345,
+        currency="THB",
+        final=True,
+        at_ms=1795206643496,
+        summary={"proxy": "0***"},
+    )
+
+
+def test_a_next_action_of_version_1_stays_readable() -> None:
+    """Link, payload and end."""
+    result = read_result(read_envelope(GOLDEN_NEXT_ACTION))
+    expected = NextAction(link="https://qr.example/AD1", qr="AD1", expires_ms=1795207843496)
+    assert (result.outcome, result.next_action, result.retry_after_s) == (Outcome.NEXT_ACTION, expected, 5)
+
+
+def test_an_observation_of_version_1_stays_readable_though_nobody_knows_its_intent() -> None:
+    """A callback names our reference and the PSP's ids."""
+    result = read_result(read_envelope(GOLDEN_OBSERVATION))
+    assert (result.intent_id, result.attempt, result.source) == (None, 0, Source.CALLBACK)
+    assert (result.outcome, result.code, result.reference) == (Outcome.DECLINED, "over_limit", "A1B2C3D4E5F6G7H")
+    assert result.raw == "k2:bm9uY2U:Y3Q"
+
+
+def test_jobs_and_results_are_written_today_as_version_1_wrote_them() -> None:
+    """An older adapter or orchestrator must understand them: same fields, same bytes."""
+    job = read_envelope(GOLDEN_JOB)
+    assert job_envelope(read_job(job), attempt=4, traceparent=job.traceparent).fields() == GOLDEN_JOB
+    for golden in (GOLDEN_RESULT, GOLDEN_NEXT_ACTION):
+        assert result_envelope(read_result(read_envelope(golden))).fields() == golden
+    observation = read_result(read_envelope(GOLDEN_OBSERVATION))
+    assert result_envelope(observation, kind=Kind.OBSERVATION).fields() == GOLDEN_OBSERVATION
+    assert observation.intent_id is None
+    assert GOLDEN_OBSERVATION[b"id"] == NOBODY_KNOWS.encode()
+
+
+def result_of(**changes: Any) -> Envelope:
+    """Return the golden payment with some fields changed; ``...`` removes one."""
+    body = json.loads(GOLDEN_RESULT[b"body"]) | changes
+    text = json.dumps({name: value for name, value in body.items() if value is not ...})
+    return Envelope(Kind.RESULT, ID, text.encode())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"psp_transaction_id": None},
+        {"amount_minor": None},
+        {"currency": ...},
+        {"amount_minor": 0},
+        {"outcome": "DECLINED"},
+        {"outcome": "DECLINED", "code": "Over Limit"},
+        {"outcome": "NEXT_ACTION"},
+        {"fenced": True},
+        {"attempt": 0},
+        {"attempt": 64},
+        {"intent_id": None},
+        {"psp": "IPPS"},
+        {"outcome": "LOST"},
+        {"extra": 1},
+        {"summary": {"proxy": "x" * 513}},
+    ],
+)
+def test_a_result_says_what_its_outcome_needs_or_is_malformed(changes: dict[str, Any]) -> None:
+    """Half a fact about money is none."""
+    with pytest.raises(MalformedMessage):
+        read_result(result_of(**changes))
+
+
+def test_jobs_and_results_are_read_from_their_own_streams_only() -> None:
+    """A job is no intent, a result no job, and neither may name another intent than its envelope."""
+    job, result = read_envelope(GOLDEN_JOB), read_envelope(GOLDEN_RESULT)
+    for read_it, envelope in ((read_body, job), (read_job, result), (read_result, job), (read_body, result)):
+        with pytest.raises(MalformedMessage):
+            read_it(envelope)
+    other = ID.replace("0198", "0199")
+    with pytest.raises(MalformedMessage):
+        read_job(Envelope(job.kind, other, job.body))
+    with pytest.raises(MalformedMessage):
+        read_result(Envelope(result.kind, other, result.body))
+
+
+@pytest.mark.parametrize("field", ["destination", "psp_ids", "reference", "action", "created_ms"])
+def test_an_error_about_a_job_never_repeats_it(field: str) -> None:
+    """Destinations above all."""
+    body = json.loads(GOLDEN_JOB[b"body"]) | {field: [SECRET]}
+    with pytest.raises(MalformedMessage) as refusal:
+        read_job(Envelope(Kind.JOB, ID, json.dumps(body).encode()))
     assert SECRET not in str(refusal.value)
