@@ -75,8 +75,8 @@ class Verdicts:
         return given
 
     async def _give(self, last: bytes, record: DeadLetterRecord) -> bool:
-        job = _job(record)
-        verdict = None if job is None or job.action is not Action.SUBMIT else await self._judge(job)
+        job = self._submission(record)
+        verdict = None if job is None else await self._judge(job)
         args: list[Argument] = [last, record.entry_id]
         if verdict is not None:
             args += [word for pair in result_envelope(verdict).fields().items() for word in pair]
@@ -95,9 +95,10 @@ class Verdicts:
                 return self._tell.not_submitted(job, "dead_lettered", Source.VERDICT)
         return self._tell.tell(job, Outcome.UNKNOWN, code="dead_lettered", source=Source.VERDICT)
 
-
-def _job(record: DeadLetterRecord) -> JobMessage | None:
-    try:
-        return read_job(read_envelope(record.fields))
-    except PaymeshError:
-        return None
+    def _submission(self, record: DeadLetterRecord) -> JobMessage | None:
+        """Return the submission that was given up; None where nothing can or need be said about it."""
+        try:
+            job = read_job(read_envelope(record.fields))
+        except PaymeshError:
+            return None
+        return job if job.psp == self._psp and job.action is Action.SUBMIT else None
