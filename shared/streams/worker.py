@@ -372,9 +372,11 @@ class Worker:
         return self._resume_s > _now_s()
 
     async def _rest(self) -> None:
-        """Wait out the pause after an outage, unless the worker is to stop."""
+        """Wait out the pause after an outage, then at the gate, unless the worker is to stop."""
         if self._resting():
             await wait_up_to(self._stop, self._resume_s - _now_s())
+        if self._gate is not None and not self._ending():
+            await self._gate(self._stop)
 
     async def _nap(self, wake: asyncio.Event, seconds: float) -> None:
         await wait_up_to(wake, seconds)
