@@ -8,7 +8,6 @@ never decide about money; it only holds work back.
 import asyncio
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -20,6 +19,7 @@ from shared.streams import keys
 from shared.streams.breaker import OUTCOMES_MAX, Breaker, BreakerRules, BreakerState, may_probe, record
 from shared.streams.client import command
 from shared.streams.control import Control, read_control
+from shared.streams.events import wait_up_to
 
 BLIND_S: Final = 3.0
 """For how long the last look is believed."""
@@ -94,18 +94,14 @@ class Conditions:
         while not self.open and not stop.is_set():
             # Cleared before the next look, so that no change is missed; a stop is noticed with the next look at most.
             self._changed.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._watch_s):
-                    await self._changed.wait()
+            await wait_up_to(self._changed, self._watch_s)
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Look, and report, until `stop` is set."""
         while not stop.is_set():
             await self.look()
             self._report.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._watch_s):
-                    await self._report.wait()
+            await wait_up_to(self._report, self._watch_s)
             if self._report.is_set():
                 # A moment more, so that what follows is reported along with it.
                 await asyncio.sleep(min(_SHORT_PAUSE_S, self._watch_s))

@@ -7,7 +7,6 @@ module must never take a dead letter away.
 """
 
 import asyncio
-from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -30,6 +29,7 @@ from shared.errors import OutcomeUnknown, PaymeshError, Transient
 from shared.streams import keys, permits
 from shared.streams.client import command
 from shared.streams.dead_letters import DeadLetterRecord, read_page
+from shared.streams.events import wait_up_to
 from shared.streams.permits import Cancelled, Replicas
 from shared.streams.script import Argument, Script
 
@@ -59,9 +59,7 @@ class Verdicts:
                     pass
             except (RedisError, OSError, Transient, OutcomeUnknown) as error:
                 _log.warning("psp_verdicts_wait", psp=self._psp, error=type(error).__name__)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._pause_s):
-                    await stop.wait()
+            await wait_up_to(stop, self._pause_s)
 
     async def give_page(self) -> int:
         """Give the verdicts on one page of dead letters that have none; return how many were given."""

@@ -222,6 +222,7 @@ async def running(
             ended.set()
             crew.task.cancel()
             await asyncio.wait({crew.task, *keepers})
+        await asyncio.gather(*keepers)
 
 
 async def mark_group(client: Redis) -> None:
