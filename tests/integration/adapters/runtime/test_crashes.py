@@ -10,17 +10,19 @@ import random
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from adapters.runtime.steps import STEPS
-from shared.contracts import JobMessage, Outcome, ResultMessage
+from shared.contracts import JobMessage, Outcome, ResultMessage, Source
 from shared.psp import FenceKind
 from shared.streams import permits
 from shared.streams.permits import Cancelled
-from tests.contract.psp.bank import Bank
+from tests.contract.psp.bank import Bank, Held
 from tests.integration.adapters.runtime.processes import AdapterProcess
 from tests.integration.adapters.runtime.scene import (
     a_job,
@@ -30,6 +32,7 @@ from tests.integration.adapters.runtime.scene import (
     mark_group,
     permit,
     permit_for,
+    result_of,
     results_of,
     running,
     told,
@@ -251,3 +254,39 @@ async def test_a_request_that_arrives_after_its_end_was_concluded_is_refused_by_
     assert bank.calls["pay", job.reference] >= 1
     assert bank.paid(job.reference) == 0
     await reckoning.hold_against_the_books(all_closed=True)
+
+
+def _has_come(held: Held, calls: int) -> bool:
+    return held.come >= calls
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fence", [FenceKind.NONE], indirect=True)
+@pytest.mark.parametrize("sent", [False, True])
+async def test_a_job_that_kills_every_process_is_given_up_after_three_deaths_alone(
+    client: Redis, redis_url: str, bank: Bank, tmp_path: Path, *, sent: bool
+) -> None:
+    """Before its permit: never submitted. After it: unknown, however the bank's books look."""
+    await mark_group(client)
+    reckoning = Reckoning(client, bank)
+    held = None if sent else bank.hold("prepare")
+    await reckoning.post("success")
+    (job,) = reckoning.jobs
+    # Once among fresh entries, and three times alone.
+    for death in range(4):
+        patience: dict[str, Any] = {} if sent else {"call_timeout_s": 9, "budget_s": 20, "hold_max_s": 60}
+        step = "before_append" if sent else ""
+        process = AdapterProcess(tmp_path / str(death), redis_url, bank, step=step, how="kill", **patience)
+        try:
+            if held is not None:
+                await until(partial(_has_come, held, death + 1), "a preparation", timeout_s=30)
+                process.process.kill()
+            await until(lambda: process.process.poll() is not None, "its death", timeout_s=30)  # noqa: B023 - awaited here
+        finally:
+            process.end()
+    bank.let_go()
+    async with running(redis_url, bank):
+        verdict = await result_of(client, job)
+    assert verdict.source is Source.VERDICT
+    assert verdict.outcome is (Outcome.UNKNOWN if sent else Outcome.NOT_SUBMITTED)
+    assert bank.paid(job.reference) == (1 if sent else 0)
