@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from adapters.runtime.metrics import AdapterMetrics
+from shared.errors import StoreMismatch, Transient
 from shared.streams import keys
 from shared.streams.breaker import OUTCOMES_MAX, Breaker, BreakerRules, BreakerState, may_probe, record
 from shared.streams.client import command
@@ -56,6 +57,7 @@ class Conditions:
         self._control = Control()
         self._breaker = Breaker(BreakerState.CLOSED)
         self._results_full = False
+        self._marked = True
         self._probe_refused = False
 
     @property
@@ -106,6 +108,18 @@ class Conditions:
                 # A moment more, so that what follows is reported along with it.
                 await asyncio.sleep(min(_SHORT_PAUSE_S, self._watch_s))
 
+    async def check(self) -> None:
+        """Raise unless the last look is fresh and the slot carries the mesh's mark, without which nothing is submitted.
+
+        Raises:
+            StoreMismatch: the mark is missing: the PSP was never registered here, or the store was emptied.
+            Transient: nothing has been seen for a while.
+        """
+        if self._blind():
+            raise Transient("kill switch and breaker have not been seen for a while")
+        if not self._marked:
+            raise StoreMismatch(f"slot {self._psp} carries no mark of a mesh")
+
     async def look(self) -> None:
         """Look once; an outage of the server changes nothing but how long ago the last look was."""
         outcomes, self._outcomes = "".join(self._outcomes), []
@@ -113,6 +127,7 @@ class Conditions:
             breaker = await record(self._client, self._psp, outcomes, rules=self._rules, jitter=self._jitter())
             control = await read_control(self._client, self._psp)
             waiting: int = await command(self._client, "XLEN", keys.results(self._psp))
+            marked = bool(await command(self._client, "EXISTS", keys.mesh(self._psp)))
         except (RedisError, OSError) as error:
             _log.warning("psp_conditions_unseen", psp=self._psp, error=type(error).__name__)
             return
@@ -120,7 +135,9 @@ class Conditions:
             _log.warning("psp_breaker", psp=self._psp, state=breaker.state, was=self._breaker.state)
         if control != self._control:
             _log.warning("psp_control", psp=self._psp, paused=sorted(control.paused))
-        self._breaker, self._control = breaker, control
+        if not marked and (self._marked or self._seen_s is None):
+            _log.error("psp_slot_unmarked", psp=self._psp)
+        self._breaker, self._control, self._marked = breaker, control, marked
         self._results_full = waiting >= self._results_max
         self._probe_refused = False
         self._seen_s = asyncio.get_running_loop().time()

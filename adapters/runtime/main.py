@@ -253,7 +253,7 @@ async def _run(
     stop: asyncio.Event,
     stack: AsyncExitStack,
 ) -> None:
-    checks: dict[str, Check] = {"redis": client.ping}
+    checks: dict[str, Check] = {"redis": client.ping, "conditions": adapter.conditions.check}
     if settings.health_port:
         health = Health(registry, lambda: adapter.worker.healthy, checks)
         await stack.enter_async_context(serve_health(health, port=settings.health_port))

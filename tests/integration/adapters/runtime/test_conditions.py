@@ -6,6 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from shared.contracts import Outcome
+from shared.errors import StoreMismatch, Transient
 from shared.psp import FenceKind
 from shared.streams import keys
 from shared.streams.breaker import BreakerState, read_breaker
@@ -210,3 +211,26 @@ async def test_an_adapter_that_cannot_see_the_kill_switch_takes_nothing_on(redis
         assert not conditions.open
         assert not conditions.may_submit(PAYOUT)
         await noticed(crew, paused=False)
+
+
+async def test_an_adapter_is_ready_only_where_its_slot_belongs_to_a_mesh(
+    client: Redis, redis_url: str, bank: Bank
+) -> None:
+    """Without the mark it would only inquire, and every job would end in doubt."""
+    async with running(redis_url, bank) as crew:
+        conditions = crew.adapter.conditions
+        await noticed(crew, paused=False)
+        await conditions.check()
+        await client.delete(keys.mesh(PSP))
+
+        async def refuses() -> bool:
+            try:
+                await conditions.check()
+            except StoreMismatch:
+                return True
+            return False
+
+        await until(refuses, "an adapter that is not ready")
+        conditions._seen_s = None
+        with pytest.raises(Transient):
+            await conditions.check()
