@@ -33,6 +33,7 @@ _MAY_HAVE_HAPPENED = (
     pg.AdminShutdownError,  # may strike after the commit, while it waits for the standby
     pg.CrashShutdownError,
     pg.IdleInTransactionSessionTimeoutError,
+    pg.TransactionTimeoutError,
     # A server that goes down says so unasked; a statement begun in that moment finds the driver in no state for it.
     pg.InternalClientError,
     ConnectionError,

@@ -1,4 +1,4 @@
-"""The PostgreSQL pool: one way to open it, with every wait bounded.
+"""The PostgreSQL pool: one way to open it, with every wait bounded. It takes a server of version 17 or later.
 
 Rows give and accept `uuid.UUID` (asyncpg's own UUID is a subclass of it) and json columns stay text, so that a
 stored plan is read back byte for byte. This module must never know what a table means.
@@ -15,7 +15,7 @@ else:
     Pool = asyncpg.Pool
 
 STATEMENT_TIMEOUT_S = 30.0
-_IDLE_IN_TRANSACTION_MS = 60_000
+_IDLE_IN_TRANSACTION_S = 10.0
 _IDLE_CONNECTION_S = 300.0
 
 
@@ -54,8 +54,14 @@ async def open_pool(
             "application_name": application_name,
             "timezone": "UTC",
             # A paused process must not hold row locks over the others for ever.
-            "idle_in_transaction_session_timeout": str(_IDLE_IN_TRANSACTION_MS),
+            "idle_in_transaction_session_timeout": _ms(_IDLE_IN_TRANSACTION_S),
+            # Paused between preparing and executing it does not count as idle: only this ends it there.
+            "transaction_timeout": _ms(statement_timeout_s + _IDLE_IN_TRANSACTION_S),
             **(server_settings or {}),
         },
     )
     return pool
+
+
+def _ms(seconds: float) -> str:
+    return str(round(seconds * 1000))

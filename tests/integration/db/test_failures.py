@@ -41,7 +41,30 @@ async def test_a_connection_says_whose_it_is_and_keeps_utc(database_url: str) ->
     async with await open_pool(database_url, application_name="paymesh-orchestrator") as opened:
         assert await opened.fetchval("SHOW application_name") == "paymesh-orchestrator"
         assert await opened.fetchval("SHOW timezone") == "UTC"
-        assert await opened.fetchval("SHOW idle_in_transaction_session_timeout") == "1min"
+
+
+async def test_a_paused_process_cannot_keep_a_transaction_open(database_url: str) -> None:
+    """Neither idle in it, nor between the messages of one statement, where a session does not count as idle."""
+    async with await open_pool(database_url, statement_timeout_s=5) as opened:
+        assert await opened.fetchval("SHOW idle_in_transaction_session_timeout") == "10s"
+        assert await opened.fetchval("SHOW transaction_timeout") == "15s"
+
+
+@pytest.mark.parametrize("limit", ["idle_in_transaction_session_timeout", "transaction_timeout"])
+async def test_a_session_ended_in_its_transaction_is_an_outage(pool: Pool, limit: str) -> None:
+    """Whoever wakes up and finds its session ended does its work again; it is no fault of the work."""
+
+    async def wake_late() -> None:
+        with database():
+            async with pool.acquire() as connection:
+                # Before the transaction: a limit that runs already is not shortened.
+                await connection.execute(f"SET {limit} = '20ms'")
+                async with connection.transaction():
+                    await until(connection.is_closed, "the end of the session")
+                    await connection.execute("SELECT 1")
+
+    with pytest.raises((Transient, OutcomeUnknown)):
+        await wake_late()
 
 
 async def test_no_server_means_nothing_happened() -> None:
