@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from ops.embedded.tigerbeetle import tigerbeetle_binary
+from tests.chaos import length
 from tests.chaos.journal import Journal
 from tests.chaos.load import Load
 from tests.chaos.mesh import LedgerKind, Mesh, running_mesh
@@ -36,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give the chaos tests time for their rounds, and their mark."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.timeout(TIMEOUT_S + ROUND_TIMEOUT_S * (_rounds() - 1)))
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S + ROUND_TIMEOUT_S * (length.rounds() - 1)))
             item.add_marker(pytest.mark.slow)
 
 
@@ -72,7 +73,7 @@ class Meshes:
 
 @pytest.fixture(
     scope="session",
-    params=["postgres", pytest.param("tigerbeetle", marks=pytest.mark.tigerbeetle)],
+    params=[length.on("postgres"), length.on("tigerbeetle")],
 )
 def ledger_kind(request: pytest.FixtureRequest) -> LedgerKind:
     """Each ledger in turn."""
@@ -105,11 +106,7 @@ def rng(request: pytest.FixtureRequest) -> Random:
 @pytest.fixture(scope="session")
 def rounds() -> int:
     """How often a test repeats its faults: 1 by default, PAYMESH_CHAOS_ROUNDS for the long version."""
-    return _rounds()
-
-
-def _rounds() -> int:
-    return int(os.environ.get("PAYMESH_CHAOS_ROUNDS") or 1)
+    return length.rounds()
 
 
 @pytest.fixture

@@ -19,11 +19,13 @@ from tests.chaos.mesh import ORCHESTRATORS, PARTITIONS, Mesh
 from tests.waiting import until
 
 TAKEN_OVER_TIMEOUT_S: Final = 30.0
+SERVER_TIMEOUT_S: Final = 60.0
+"""How long the server lets a session sit in an open transaction."""
 
-# The server itself ends such a session after a minute; a test does it for it, so that it need not wait that long.
+# The server itself ends such a session, by and by; a test does it in its place, so as not to wait that long.
 _END_OPEN_TRANSACTIONS: Final = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-WHERE application_name = 'paymesh-orchestrator' AND state = 'idle in transaction'
+WHERE application_name = 'paymesh-orchestrator' AND wait_event = 'ClientRead' AND xact_start IS NOT NULL
   AND state_change < clock_timestamp() - interval '0.7 s'
 """
 
@@ -82,19 +84,24 @@ async def inspect(mesh: Mesh, name: str) -> Frozen:
     return Frozen(process_id, {intent: _moment(states.get(intent), first_legs[intent] in booked) for intent in intents})
 
 
-async def taken_over(mesh: Mesh, frozen: Frozen) -> None:
-    """Wait until others have finished everything that the stopped process held."""
+async def taken_over(mesh: Mesh, frozen: Frozen, *, patiently: bool = False) -> None:
+    """Wait until others have finished everything that the stopped process held.
+
+    What it had open in the database is ended for it, unless the test has the patience to let the server do so.
+    """
 
     async def finished() -> bool:
-        await mesh.stores.pool.execute(_END_OPEN_TRANSACTIONS)
+        if not patiently:
+            await mesh.stores.pool.execute(_END_OPEN_TRANSACTIONS)
         if await _held(mesh.stores, frozen.process_id):
             return False
-        undecided = await mesh.stores.pool.fetchval(
-            "SELECT count(*) FROM pm.intent WHERE id = ANY ($1::uuid[]) AND state = 'VALIDATED'", list(frozen.moments)
+        decided = await mesh.stores.pool.fetchval(
+            "SELECT count(*) FROM pm.intent WHERE id = ANY ($1::uuid[]) AND state <> 'VALIDATED'", list(frozen.moments)
         )
-        return bool(undecided == 0)
+        return bool(decided == len(frozen.moments))
 
-    await until(finished, "another orchestrator's taking over", timeout_s=TAKEN_OVER_TIMEOUT_S)
+    timeout_s = SERVER_TIMEOUT_S + TAKEN_OVER_TIMEOUT_S if patiently else TAKEN_OVER_TIMEOUT_S
+    await until(finished, "another orchestrator's taking over", timeout_s=timeout_s)
 
 
 async def _held(stores: OpenStores, process_id: int) -> list[UUID]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from ops.client import Answer
+from tests.chaos import length
 from tests.chaos.clock import lapse
 from tests.chaos.journal import Journal
 from tests.chaos.load import Load
@@ -26,9 +27,9 @@ RATE_PER_S = 150
 @pytest.mark.parametrize(
     ("ledger_kind", "store"),
     [
-        ("postgres", "postgres"),
-        ("postgres", "valkey"),
-        pytest.param("tigerbeetle", "tigerbeetle", marks=pytest.mark.tigerbeetle),
+        length.on("postgres", "postgres"),
+        length.on("postgres", "valkey"),
+        length.on("tigerbeetle", "tigerbeetle"),
     ],
     indirect=["ledger_kind"],
     scope="session",

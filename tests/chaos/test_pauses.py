@@ -9,6 +9,7 @@ import tigerbeetle as tb
 
 from shared.money import currency
 from shared.streams import keys
+from tests.chaos import length
 from tests.chaos.clock import lapse
 from tests.chaos.frozen import Frozen, Moment, inspect, stop_orchestrators, taken_over, wake_orchestrators
 from tests.chaos.journal import Journal
@@ -53,6 +54,30 @@ async def test_orchestrator_stopped_at_any_moment_doubles_nothing(
             await outlive(mesh, name, frozen, rng)
     assert seen, "no stop has caught an orchestrator at work"
     tell(f"caught {described(seen)}; {await reckon(mesh, journal)}")
+
+
+async def test_orchestrator_stopped_in_its_transaction_holds_nobody_up_for_ever(
+    mesh: Mesh, load: Load, journal: Journal, rng: Random, tell: Callable[[object], None]
+) -> None:
+    """Its keys and rows stay locked while it sleeps; the server ends its session, and another finishes its work."""
+    async with load.running():
+        frozen = await freeze_in_transaction(mesh, ORCHESTRATORS[0])
+        await outlive(mesh, ORCHESTRATORS[0], frozen, rng, patiently=length.is_long())
+    tell(f"caught {described(frozen.counts)}; {await reckon(mesh, journal)}")
+
+
+async def freeze_in_transaction(mesh: Mesh, name: str) -> Frozen:
+    """Stop an orchestrator in the transaction that stores plans: its statement is made to wait, and let go after."""
+    pool = mesh.stores.pool
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE pm.intent_event IN EXCLUSIVE MODE")
+        await until(lambda: everybody_waits(mesh), "every orchestrator to wait for the table", timeout_s=8)
+        stop_orchestrators(mesh)
+    frozen = await inspect_alone(mesh, name)
+    open_ones = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND application_name = $1"
+    await until(lambda: pool.fetchval(open_ones, "paymesh-orchestrator"), "an open transaction")
+    assert frozen.counts[Moment.UNPLANNED], "nothing was caught before its plan was stored"
+    return frozen
 
 
 async def freeze_before_ledger(mesh: Mesh, name: str) -> Frozen:
@@ -142,9 +167,9 @@ async def freeze_at_work(mesh: Mesh, name: str, rng: Random) -> Frozen:
     return caught[0]
 
 
-async def outlive(mesh: Mesh, name: str, frozen: Frozen, rng: Random) -> None:
+async def outlive(mesh: Mesh, name: str, frozen: Frozen, rng: Random, *, patiently: bool = False) -> None:
     """Let others finish what a stopped orchestrator held, then let it go on."""
-    await taken_over(mesh, frozen)
+    await taken_over(mesh, frozen, patiently=patiently)
     await lapse(rng.uniform(0.0, 0.5))
     mesh.wake(name)
 

@@ -12,6 +12,7 @@ from shared.process import EXIT_INVARIANT
 from shared.streams import keys
 from shared.streams.client import command
 from shared.streams.dead_letters import DeadLetterRecord, Reason, read_page
+from tests.chaos import length
 from tests.chaos.clock import lapse
 from tests.chaos.frozen import holder_of, stop_orchestrators, wake_orchestrators
 from tests.chaos.journal import Journal, Story
@@ -21,7 +22,10 @@ from tests.chaos.reckoning import reckon, what_is_left
 from tests.chaos.stumbling import FAILS, HANGS, end_sleepers, somebody_sleeps, stumbling
 from tests.waiting import until
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("ledger_kind", length.kinds(), indirect=True, scope="session"),
+]
 
 NEIGHBOURS = 40
 """How many intents go before the poison, and how many after it, into the same batches."""

@@ -7,13 +7,17 @@ import pytest
 import pytest_asyncio
 
 from shared.process import EXIT_OK
+from tests.chaos import length
 from tests.chaos.clock import lapse
 from tests.chaos.journal import Journal
 from tests.chaos.load import Load
 from tests.chaos.mesh import GATEWAYS, ORCHESTRATORS, SHORT_PERIODS, Mesh
 from tests.chaos.reckoning import reckon
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("ledger_kind", length.kinds(), indirect=True, scope="session"),
+]
 
 LONG_IDLE_S = 20
 """With this time before anybody takes abandoned entries over, only handing them back settles them sooner."""
