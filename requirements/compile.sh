@@ -14,3 +14,6 @@ compile gateway gateway
 compile orchestrator orchestrator
 compile reconciler reconciler
 compile adapter
+compile ops cli
+uv pip compile --group build --universal --python-version 3.11 --generate-hashes \
+    --no-emit-index-url --no-header --quiet ${UPGRADE:+--upgrade} -o requirements/build.lock
