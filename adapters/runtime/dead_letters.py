@@ -90,7 +90,7 @@ class Verdicts:
         if not job.inquire_first:
             won = await permits.win_cancelled(self._client, permit=permit_of(job), who=_WHO, replicas=self._replicas)
             if won is Cancelled.CANCELLED:
-                return self._tell.not_submitted(job, "dead_lettered", Source.VERDICT)
+                return self._tell.not_submitted(job, "dead_lettered", Source.VERDICT).result
         return self._tell.tell(job, Outcome.UNKNOWN, code="dead_lettered", source=Source.VERDICT)
 
     def _submission(self, record: DeadLetterRecord) -> JobMessage | None:

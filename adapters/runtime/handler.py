@@ -19,7 +19,7 @@ from adapters.runtime.inquiry import Inquiry
 from adapters.runtime.metrics import AdapterMetrics
 from adapters.runtime.steps import Steps
 from adapters.runtime.submission import Conclusion, Submission
-from adapters.runtime.work import Work, permit_of
+from adapters.runtime.work import Told, Work, permit_of
 from shared.contracts import (
     Action,
     Envelope,
@@ -37,7 +37,7 @@ from shared.psp import Manifest, OperationRules
 from shared.sealing import CannotUnseal, KeyRing, is_sealed, unseal
 from shared.streams import keys
 from shared.streams.dead_letters import Reason
-from shared.streams.verdicts import DeadLetter, Done, Entry, HandBack, Verdict
+from shared.streams.verdicts import DeadLetter, Done, Entry, Fields, HandBack, Verdict
 
 _FACTS: Final = frozenset({Outcome.PAID, Outcome.DECLINED, Outcome.NEXT_ACTION, Outcome.EXPIRED, Outcome.REVERSED})
 _log = structlog.get_logger(__name__)
@@ -107,18 +107,19 @@ class JobHandler:
         job, started_s = work.job, asyncio.get_running_loop().time()
         with structlog.contextvars.bound_contextvars(psp=job.psp, intent_id=job.intent_id, attempt=job.attempt):
             conclusion = await self._conclude(work)
-            said = conclusion.outcome if isinstance(conclusion, ResultMessage) else type(conclusion).__name__
+            told = conclusion if isinstance(conclusion, Told) else None
             _log.info(
                 "psp_job",
                 action=job.action,
-                said=said,
-                code=conclusion.code if isinstance(conclusion, ResultMessage) else None,
+                said=type(conclusion).__name__ if told is None else told.result.outcome,
+                code=None if told is None else told.result.code,
+                beside=0 if told is None else len(told.beside),
                 put_off=work.envelope.attempt,
                 seconds=round(asyncio.get_running_loop().time() - started_s, 3),
             )
-        if not isinstance(conclusion, ResultMessage):
+        if not isinstance(conclusion, Told):
             return conclusion
-        self._metrics.results.labels(job.psp, job.operation, conclusion.outcome).inc()
+        self._metrics.results.labels(job.psp, job.operation, conclusion.result.outcome).inc()
         await self._steps("before_append")
         return finished(conclusion, traceparent=work.envelope.traceparent)
 
@@ -158,11 +159,21 @@ def opened(keyring: KeyRing, job: JobMessage) -> dict[str, str]:
     }
 
 
-def finished(result: ResultMessage, *, traceparent: str = "") -> Done:
-    """Return the verdict that appends a result, or, where somebody else was first, the fact in it."""
+def finished(told: Told, *, traceparent: str = "") -> Done:
+    """Return the verdict that appends a result and what was said beside it.
+
+    Where somebody else was first, only the facts among them are appended, as observations.
+    """
+    result = told.result
     stream = keys.results(result.psp)
     fields = result_envelope(result, traceparent=traceparent).fields()
-    if result.outcome not in _FACTS and not result.fenced:
-        return Done(append=((stream, fields),))
-    observation = result_envelope(result, kind=Kind.OBSERVATION, traceparent=traceparent).fields()
-    return Done(append=((stream, fields),), append_if_lost=((stream, observation),))
+    beside = _observed(told.beside, traceparent)
+    facts = [said for said in (result, *told.beside) if said.outcome in _FACTS or said.fenced]
+    return Done(
+        append=((stream, fields), *((stream, observed) for observed in beside)),
+        append_if_lost=tuple((stream, observed) for observed in _observed(facts, traceparent)),
+    )
+
+
+def _observed(said: Sequence[ResultMessage], traceparent: str) -> list[Fields]:
+    return [result_envelope(one, kind=Kind.OBSERVATION, traceparent=traceparent).fields() for one in said]

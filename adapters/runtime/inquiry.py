@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 from adapters.runtime.calls import Calls
 from adapters.runtime.psp import Ambiguous, Answer, Call, Definite, NotSent, Ready
 from adapters.runtime.steps import Steps
-from adapters.runtime.work import Teller, Work
-from shared.contracts import Action, Outcome, ResultMessage
+from adapters.runtime.work import Teller, Told, Work
+from shared.contracts import Action, Outcome
 from shared.psp import FenceKind, Manifest
 from shared.streams import permits
 from shared.streams.permits import Begin, Begun, Cancelled, PermitState, Replicas, Seen
@@ -42,7 +42,7 @@ class Inquiry:
         self._lease_s = lease_s
         self._steps = steps
 
-    async def settle(self, work: Work) -> ResultMessage:
+    async def settle(self, work: Work) -> Told:
         """Find out, and return what is known."""
         job = work.job
         # The look comes first: an inquiry is final only if it was made after the time that the fence names.
@@ -60,7 +60,7 @@ class Inquiry:
                     return self._tell.not_submitted(job, "cancelled")
                 return self._tell.open(job, answer.reason, answer.retry_after_s)
 
-    async def cancel(self, work: Work) -> ResultMessage:
+    async def cancel(self, work: Work) -> Told:
         """Give a job up: before it was submitted by its permit, afterwards at the PSP."""
         seen = await permits.look(self._client, permit=work.permit)
         if seen.state is not PermitState.TAKEN and await self._cancelled(work):
@@ -86,7 +86,7 @@ class Inquiry:
             and not work.job.psp_ids
         )
 
-    async def _queued(self, work: Work, seen: Seen) -> ResultMessage:
+    async def _queued(self, work: Work, seen: Seen) -> Told:
         left_ms = work.job.created_ms + self._manifest.job_ttl_s * 1000 - seen.now_ms
         if left_ms <= 0 and await self._cancelled(work):
             return self._tell.not_submitted(work.job, "job_ttl")
@@ -110,7 +110,7 @@ class Inquiry:
 
     # An absence.
 
-    async def _absent(self, work: Work, seen: Seen) -> ResultMessage:
+    async def _absent(self, work: Work, seen: Seen) -> Told:
         if seen.state is PermitState.CANCELLED and await self._cancelled(work):
             return self._tell.not_submitted(work.job, "cancelled")
         fence = self._manifest.submit_fence
@@ -126,7 +126,7 @@ class Inquiry:
         # Ours; or of another age, in which nobody can win it any more, so that it is as good as ours.
         return await self._bar(work, seen, begun, won_s)
 
-    async def _bar(self, work: Work, seen: Seen, begun: Begun, won_s: float) -> ResultMessage:
+    async def _bar(self, work: Work, seen: Seen, begun: Begun, won_s: float) -> Told:
         match self._manifest.submit_fence.kind:
             case FenceKind.CANCEL:
                 return await self._bar_by_cancel(work)
@@ -137,7 +137,7 @@ class Inquiry:
             case FenceKind.RESUBMIT | FenceKind.NONE:
                 return self._tell.absent(work.job)
 
-    async def _bar_by_cancel(self, work: Work) -> ResultMessage:
+    async def _bar_by_cancel(self, work: Work) -> Told:
         answer = await self._ask(work, self._calls.cancel)
         match answer:
             case Definite(outcome=Outcome.EXPIRED):
@@ -149,13 +149,13 @@ class Inquiry:
             case NotSent() | Ambiguous():
                 return self._tell.open(work.job, answer.reason, answer.retry_after_s)
 
-    async def _barred_by_cancel(self, work: Work) -> ResultMessage:
+    async def _barred_by_cancel(self, work: Work) -> Told:
         """Say what a confirmed cancellation of money out is worth."""
         if self._manifest.submit_fence.kind is not FenceKind.CANCEL:
             return self._tell.absent(work.job)
         return self._tell.barred(work.job, "barred")
 
-    def _bar_by_time(self, work: Work, seen: Seen, begun: Begun) -> ResultMessage:
+    def _bar_by_time(self, work: Work, seen: Seen, begun: Begun) -> Told:
         """Say whether every reference that a submission may have used had expired before we asked.
 
         What a submission uses is older than its permit. Where the permit is not ours, and may not be the last there
@@ -176,7 +176,7 @@ class Inquiry:
             return False
         return begun.now_ms < begun.taken_ms + (fence.period_s - fence.margin_s) * 1000
 
-    async def _resubmit(self, work: Work, won_s: float) -> ResultMessage:
+    async def _resubmit(self, work: Work, won_s: float) -> Told:
         """Submit again under the same reference, which at such a PSP is another way of asking."""
         job = work.job
         ready = await self._calls.prepare(work.call(self._calls.timeout_s(work.budget)))

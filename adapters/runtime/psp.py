@@ -58,6 +58,12 @@ class Definite:
     retry_after_s: int | None = None
     summary: Mapping[str, str] = field(default_factory=dict)
     """What people may see, masked."""
+    more: tuple["Definite", ...] = ()
+    """What else the same answer said about our reference: a code that was paid twice has two payments.
+
+    A job has one result, which is this answer; each of these, none with a `more` of its own, is told beside it as an
+    observation, in the same step. They are facts by themselves, so telling one again does no harm.
+    """
 
 
 @dataclass(frozen=True, slots=True)

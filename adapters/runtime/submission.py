@@ -27,8 +27,8 @@ from adapters.runtime.inquiry import Inquiry
 from adapters.runtime.metrics import AdapterMetrics
 from adapters.runtime.psp import Ambiguous, Definite, NotSent, Ready
 from adapters.runtime.steps import Steps
-from adapters.runtime.work import Teller, Work
-from shared.contracts import Action, Outcome, ResultMessage
+from adapters.runtime.work import Teller, Told, Work
+from shared.contracts import Action, Outcome
 from shared.errors import OutcomeUnknown
 from shared.psp import Manifest
 from shared.streams import permits
@@ -38,7 +38,7 @@ from shared.streams.verdicts import REDRIVES_FIELD, Gone, HandBack, Member, Retr
 _ASK_AGAIN_MAX: Final = 5
 _ASK_AGAIN_PAUSE_S: Final = 0.2
 
-Conclusion = ResultMessage | Retry | Gone | HandBack
+Conclusion = Told | Retry | Gone | HandBack
 
 
 @dataclass(frozen=True, slots=True)

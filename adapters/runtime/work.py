@@ -52,48 +52,64 @@ def permit_of(job: JobMessage) -> PermitFor:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What a job comes to.
+
+    Attributes:
+        result: the one result.
+        beside: what else the answer said, for observations.
+    """
+
+    result: ResultMessage
+    beside: tuple[ResultMessage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Teller:
     """Puts answers into results."""
 
     manifest: Manifest
     clock_ms: Callable[[], int]
 
-    def answer(self, job: JobMessage, answer: Definite, *, asked: Action) -> ResultMessage:
-        """Return the result of a definite answer to a submission or an inquiry.
+    def answer(self, job: JobMessage, answer: Definite, *, asked: Action) -> Told:
+        """Return the result of a definite answer to a submission or an inquiry, and what else it said.
 
         A decline is final if the PSP calls it so *and* either the manifest promises that this code is never taken
         back, or it is what an inquiry confirmed.
         """
+        return Told(self._fact(job, answer, asked), tuple(self._fact(job, fact, asked) for fact in answer.more))
+
+    def _fact(self, job: JobMessage, answer: Definite, asked: Action) -> ResultMessage:
         promised = asked is not Action.SUBMIT or answer.code in self.manifest.final_answers
         parts = self._parts(answer) | {"psp_ids": {**job.psp_ids, **answer.psp_ids}}
         final = answer.final and (promised or answer.outcome is not Outcome.DECLINED)
         return self.tell(job, answer.outcome, final=final, **parts)
 
-    def declined_beforehand(self, job: JobMessage, answer: Definite) -> ResultMessage:
+    def declined_beforehand(self, job: JobMessage, answer: Definite) -> Told:
         """Return the result of a preparation that was declined, once CANCELLED was won: final, whoever says it."""
         parts = self._parts(answer) | {"code": _code(answer.code or "declined")}
-        return self.tell(job, Outcome.DECLINED, **parts | {"final": True})
+        return Told(self.tell(job, Outcome.DECLINED, **parts | {"final": True}))
 
-    def not_submitted(self, job: JobMessage, code: str, source: Source = Source.JOB) -> ResultMessage:
+    def not_submitted(self, job: JobMessage, code: str, source: Source = Source.JOB) -> Told:
         """Return the result of having won CANCELLED."""
-        return self.tell(job, Outcome.NOT_SUBMITTED, code=code, final=True, source=source)
+        return Told(self.tell(job, Outcome.NOT_SUBMITTED, code=code, final=True, source=source))
 
-    def barred(self, job: JobMessage, code: str) -> ResultMessage:
+    def barred(self, job: JobMessage, code: str) -> Told:
         """Return the result of an absence that the PSP's fence makes final."""
-        return self.tell(job, Outcome.NOT_FOUND, code=code, final=True, fenced=True)
+        return Told(self.tell(job, Outcome.NOT_FOUND, code=code, final=True, fenced=True))
 
-    def open(self, job: JobMessage, code: str, retry_after_s: float | None = None) -> ResultMessage:
+    def open(self, job: JobMessage, code: str, retry_after_s: float | None = None) -> Told:
         """Return the result of knowing nothing.
 
         To a submission that is UNKNOWN: it may have happened. To an inquiry it is no news: PENDING.
         """
         outcome = Outcome.UNKNOWN if job.action is Action.SUBMIT else Outcome.PENDING
-        return self.tell(job, outcome, code=_code(code), retry_after_s=_whole(retry_after_s))
+        return Told(self.tell(job, outcome, code=_code(code), retry_after_s=_whole(retry_after_s)))
 
-    def absent(self, job: JobMessage, retry_after_s: float | None = None) -> ResultMessage:
+    def absent(self, job: JobMessage, retry_after_s: float | None = None) -> Told:
         """Return the result of an absence that proves nothing."""
         outcome = Outcome.UNKNOWN if job.action is Action.SUBMIT else Outcome.NOT_FOUND
-        return self.tell(job, outcome, code="not_found", retry_after_s=_whole(retry_after_s))
+        return Told(self.tell(job, outcome, code="not_found", retry_after_s=_whole(retry_after_s)))
 
     def heard(self, seen: Observation, *, callback_id: str, raw: str) -> ResultMessage:
         """Return the observation that a callback makes; whose intent it is, whoever reads it finds out."""
