@@ -10,7 +10,7 @@ import pytest
 import gateway.main
 from shared.ids import IntentId, intent_id, partition_of
 from shared.streams import keys
-from tests.integration.gateway.stand import ADJUSTMENT, PARTITIONS, TRANSFER, Answer, Client, Stand
+from tests.integration.gateway.stand import ADJUSTMENT, KEY, PARTITIONS, TRANSFER, Answer, Client, Stand
 from tests.integration.streams.lossy import LossyProxy
 from tests.waiting import until
 
@@ -31,6 +31,17 @@ async def test_an_accepted_intent_stands_in_its_stream_before_the_answer(stand: 
     assert message.operation.metadata.tags == ("rent",)
     assert message.waiter is None
     assert not answer.replayed
+
+
+async def test_redis_remembers_a_key_for_an_hour_from_its_last_use(stand: Stand, client: Client) -> None:
+    """Unless told otherwise; each replay begins the hour anew, so that a client at work never outlasts it."""
+    hour_ms = 3_600_000
+    intent = (await client.post(key="k-1")).document["id"]
+    remembered = keys.idem(partition_of(IntentId(UUID(intent))), KEY, "k-1")
+    assert hour_ms - 60_000 < await stand.redis.pttl(remembered) <= hour_ms
+    await stand.redis.pexpire(remembered, 5_000)
+    assert (await client.post(key="k-1")).replayed
+    assert hour_ms - 60_000 < await stand.redis.pttl(remembered) <= hour_ms
 
 
 async def test_names_and_comments_are_sealed_in_the_stream_and_masked_in_the_answer(
