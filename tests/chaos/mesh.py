@@ -86,6 +86,7 @@ class Mesh:
     sound: bool = False
     """Whether the last test has proven that the books are right; the next one gets a new mesh where they are not."""
     kills: Counter[str] = field(default_factory=Counter)
+    """How often each child that was running has been ended with SIGKILL since the test began."""
     exits: list[Exit] = field(default_factory=list)
     """Every end of a child since the test began."""
     _watches: dict[str, _Watch] = field(default_factory=dict)
@@ -99,6 +100,7 @@ class Mesh:
     def begin(self) -> None:
         """Begin a test: nothing has been proven, nobody has ended."""
         self.sound = False
+        self.kills.clear()
         self.exits.clear()
 
     @property
@@ -130,10 +132,11 @@ class Mesh:
     def kill(self, name: str) -> None:
         """End a child with SIGKILL, PostgreSQL with all its backends; it is started again."""
         watch = self._watches[name]
+        was_running = watch.server.running
         watch.asked = True
         self._paused.pop(name, None)
         kill_family(watch.server)
-        self.kills[name.rpartition("-")[0] or name] += 1
+        self.kills[name] += was_running and watch.server.exit_code == KILLED
 
     def pause(self, name: str, *, head: bool = True) -> None:
         """Stop a child where it stands; without its `head`, only its children (PostgreSQL's backends)."""
@@ -169,6 +172,14 @@ class Mesh:
                 yield
             finally:
                 await connection.execute("SELECT pg_advisory_unlock(hashtext('ledger'))")
+
+    async def restart(self, role: str, values: Mapping[str, str]) -> None:
+        """Stop a role's processes in the orderly way, and wait until they run again with these variables."""
+        names = [name for name in self._watches if name.startswith(f"{role}-")]
+        ours = {name: value for name, value in values.items() if name.startswith(f"{role.upper()}_")}
+        self.set_environment(role, ours)
+        await asyncio.gather(*(self.stop(name) for name in names))
+        await self.all_up()
 
     async def stop(self, name: str) -> int:
         """Ask a child to stop and return its exit code; it is started again."""

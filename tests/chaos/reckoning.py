@@ -6,7 +6,7 @@ transfer ids and, at the very end, for its own invariants.
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
@@ -23,6 +23,8 @@ from tests.chaos.mesh import PARTITIONS, SERVICE_KEY, Mesh
 from tests.waiting import until
 
 DRAIN_TIMEOUT_S: Final = 60.0
+ACCEPTED_MIN: Final = 60
+"""A reckoning over fewer accepted intents than this proves nothing: the load has not run."""
 
 _FAULTS_SHOWN: Final = 20
 _PAGE: Final = 2000
@@ -67,8 +69,22 @@ class Reckoning:
         )
 
 
-async def reckon(mesh: Mesh, journal: Journal, *, dead_letters: int = 0) -> Reckoning:
+async def reckon(
+    mesh: Mesh,
+    journal: Journal,
+    *,
+    dead_letters: int = 0,
+    accepted_min: int = ACCEPTED_MIN,
+    killed: Collection[str] = (),
+) -> Reckoning:
     """Wait until the mesh has drained, compare everything, and vouch for the mesh.
+
+    Args:
+        mesh: the mesh.
+        journal: what the client knows.
+        dead_letters: how many are to be left.
+        accepted_min: how many intents must have been accepted at least.
+        killed: each of these must have been ended with SIGKILL at least once while it was running.
 
     Raises:
         AssertionError: the first differences, or what was left when time was up.
@@ -82,6 +98,8 @@ async def reckon(mesh: Mesh, journal: Journal, *, dead_letters: int = 0) -> Reck
         cut_off=sum(story.unanswered for story in stories),
         put_off=sum(story.put_off for story in stories),
     )
+    found.expect(found.accepted >= accepted_min, f"no more than {found.accepted} of {accepted_min} intents accepted")
+    found.faults += [f"{victim} was never killed" for victim in killed if not mesh.kills[victim]]
     found.faults += journal.faults
     found.faults += [f"an end that nobody asked for: {end}" for end in mesh.failures]
     rows = await _rows(mesh.stores, journal)

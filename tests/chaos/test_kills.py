@@ -13,14 +13,18 @@ from tests.chaos.reckoning import reckon
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+ACCEPTED_MIN = 500
+"""How many intents each round must have accepted for its kills to mean anything."""
+
 
 async def test_accepted_intents_end_exactly_once_whoever_is_killed(
     mesh: Mesh, load: Load, journal: Journal, rng: Random, rounds: int, tell: Callable[[object], None]
 ) -> None:
     """Stores, orchestrators and gateways are killed again and again, sometimes several at once."""
+    everybody = victims(mesh)
     async with load.running():
         for _ in range(rounds):
-            async for victim in moments(2 * victims(mesh), rng, shortest_s=0.1, longest_s=1.2):
-                strike(mesh, victim, rng)
-    reckoning = await reckon(mesh, journal)
+            async for victim in moments(2 * everybody, rng, shortest_s=0.1, longest_s=1.2):
+                await strike(mesh, victim, rng)
+    reckoning = await reckon(mesh, journal, accepted_min=ACCEPTED_MIN * rounds, killed=everybody)
     tell(f"killed {dict(mesh.kills)}; {reckoning}")
