@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from shared.contracts import Envelope, IntentMessage, Kind, Metadata, P2PTransfer
-from shared.ids import IntentId, intent_id, partition_of
+from shared.ids import IntentId, Phase, intent_id, partition_of, transfer_id
 from shared.process import EXIT_INVARIANT
 from shared.streams import keys
 from shared.streams.client import command
@@ -57,6 +57,7 @@ async def test_intent_that_crashes_its_process_takes_no_neighbour_along(
                 crashes += await crash_holder(mesh, poison)
             await lapse(0.02)
     assert [(letter.id, letter.reason) for letter in letters] == [(*poison.ids, Reason.MAX_DELIVERIES)]
+    assert mesh.kills.total() == crashes
     tell(f"crashed {crashes} processes; {await reckon(mesh, journal)}")
 
 
@@ -74,6 +75,26 @@ async def test_intent_that_fails_is_dead_lettered_alone_and_returns_until_it_set
         await until(lambda: neighbours_done(mesh), "the neighbours to be settled", timeout_s=30)
     assert not mesh.exits
     tell(f"dead-lettered {letter.replay_count + 1} times, then settled; {await reckon(mesh, journal)}")
+
+
+async def test_planned_intent_that_fails_comes_back_until_its_decision_is_recorded(
+    mesh: Mesh, quick_load: Load, journal: Journal, tell: Callable[[object], None]
+) -> None:
+    """Its plan is stored and its money moved: its entry and every reminder of it fail, and none is lost or repeated."""
+    load = quick_load
+    poison = poisonous(journal)
+    async with stumbling(mesh.stores, key=poison.key, deed=FAILS, at="decision"):
+        await among_neighbours(mesh, load, poison)
+        await redriven(mesh, times=2)
+        letters = await until(lambda: reminders_dead(mesh), "a reminder to be dead-lettered too", timeout_s=30)
+        assert {letter.reason for letter in letters} == {Reason.PERMANENT}
+        assert {letter.id for letter in letters} == poison.ids
+        (intent,) = poison.ids
+        assert await mesh.stores.pool.fetchval("SELECT state FROM pm.intent WHERE id = $1", UUID(intent)) == "VALIDATED"
+        first_leg = transfer_id(IntentId(UUID(intent)), attempt=1, phase=Phase.MOVE, leg=0)
+        assert await mesh.stores.ledger().lookup_transfers([first_leg]), "nothing has moved yet"
+    assert not mesh.exits
+    tell(f"dead-lettered as {len(letters)} entries, then settled; {await reckon(mesh, journal)}")
 
 
 async def test_entry_that_no_database_takes_is_kept_untouched(
@@ -186,6 +207,12 @@ async def both_dead(mesh: Mesh) -> list[DeadLetterRecord]:
     """Return the dead letters when there are two."""
     letters = await dead_letters(mesh)
     return letters if len(letters) == 2 else []
+
+
+async def reminders_dead(mesh: Mesh) -> list[DeadLetterRecord]:
+    """Return the dead letters if one of them is what the sweeper wrote to remind of a planned intent."""
+    letters = await dead_letters(mesh)
+    return letters if any(letter.kind == Kind.RESUME for letter in letters) else []
 
 
 async def redriven(mesh: Mesh, *, times: int) -> DeadLetterRecord:
