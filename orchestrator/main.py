@@ -11,13 +11,19 @@ import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 import structlog
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from orchestrator.accounts import OpenAccounts
 from orchestrator.intake import Intake
 from orchestrator.metrics import IntakeMetrics
+from orchestrator.outbound_metrics import OutboundMetrics
+from orchestrator.poller import Poller
+from orchestrator.psp_register import PspRegister
+from orchestrator.relay import Relay
 from orchestrator.route_register import RouteRegister
 from orchestrator.settings import OrchestratorSettings
 from shared import log, process
@@ -29,11 +35,12 @@ from shared.health import Check, Health, serve_health
 from shared.ledger.mesh_mark import TickingLedger
 from shared.ledger.open import open_ledger
 from shared.ledger.port import Ledger
-from shared.mesh import verify
+from shared.mesh import MeshIdentity, verify
 from shared.metrics import open_registry
 from shared.streams import keys
 from shared.streams.client import connect
 from shared.streams.metrics import StreamMetrics
+from shared.streams.permits import Replicas
 from shared.streams.worker import Worker, WorkerClients, WorkerSettings
 
 _log = structlog.get_logger(__name__)
@@ -117,12 +124,58 @@ def _worker_settings(settings: OrchestratorSettings) -> WorkerSettings:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """The half of the saga that speaks to PSPs: who they are, what they are sent, and when they are asked."""
+
+    psps: PspRegister
+    relay: Relay
+    poller: Poller
+
+    def start(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        """Run until `stop`."""
+        tasks.create_task(self.psps.run(stop), name="psps")
+        tasks.create_task(self.relay.run(stop), name="relay")
+        tasks.create_task(self.poller.run(stop), name="poller")
+
+
+def _outbound(
+    settings: OrchestratorSettings, pool: Pool, redis: Redis, mesh: MeshIdentity, registry: CollectorRegistry
+) -> Outbound:
+    psps = PspRegister(
+        pool=pool,
+        redis=redis,
+        epoch=mesh.token,
+        poll_s=settings.psps_poll_s,
+        outbox_max=settings.outbox_max,
+    )
+    metrics = OutboundMetrics(registry)
+    relay = Relay(
+        pool=pool,
+        redis=redis,
+        psps=psps,
+        metrics=metrics,
+        jobs_max=settings.jobs_max,
+        poll_s=settings.relay_poll_s,
+    )
+    poller = Poller(
+        pool=pool,
+        redis=redis,
+        psps=psps,
+        metrics=metrics,
+        replicas=Replicas(settings.replicas_min, settings.replicas_timeout_ms),
+        jobs_max=settings.jobs_max,
+        poll_s=settings.due_poll_s,
+    )
+    return Outbound(psps, relay, poller)
+
+
 @asynccontextmanager
 async def _stores(settings: OrchestratorSettings) -> AsyncIterator[tuple[Pool, Redis, Ledger]]:
     async with AsyncExitStack() as stack:
         pool = await open_pool(
             settings.database_url,
-            max_size=4 * settings.batches_in_flight + 4,
+            max_size=4 * settings.batches_in_flight + 8,
             application_name="paymesh-orchestrator",
             server_settings=_POINT_LOOK_UPS,
         )
@@ -146,6 +199,8 @@ async def serve(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
         mesh = await verify(pool=pool, redis=redis, ledger=TickingLedger(ledger), ledger_kind=settings.ledger_kind)
         routes = RouteRegister(pool=pool)
         await routes.refresh()
+        outbound = _outbound(settings, pool, redis, mesh, registry)
+        await outbound.psps.refresh()
         intake = Intake(
             pool=pool,
             ledger=ledger,
@@ -170,6 +225,7 @@ async def serve(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
                 orchestrator.read_partitions(mesh.partitions)
                 tasks.create_task(routes.run(stop), name="routes")
                 tasks.create_task(orchestrator.watch_partitions(), name="partitions")
+                outbound.start(tasks, stop)
                 _log.info("orchestrator_ready", mesh=str(mesh.id), epoch=mesh.epoch, partitions=mesh.partitions)
                 await stop.wait()
 

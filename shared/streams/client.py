@@ -5,7 +5,8 @@ stay bytes. Blocking reads and heartbeats get connections of their own from the 
 is no use to anybody else. This module must never repeat a command.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from socket import gaierror
 from typing import Any, Final, cast
 
@@ -21,6 +22,7 @@ from redis.exceptions import (
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisError,
     ResponseError,
     TryAgainError,
 )
@@ -31,6 +33,7 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
+from shared.errors import OutcomeUnknown, Transient
 from shared.streams.connection import CONNECTIONS
 
 BLOCK_MS_MAX: Final = 10_000
@@ -107,3 +110,22 @@ def no_group(error: BaseException) -> bool:
 def error_code(error: BaseException) -> str:
     """Return the first word of a server's error reply."""
     return str(error).split(" ", 1)[0]
+
+
+@contextmanager
+def server() -> Iterator[None]:
+    """Translate failures of the server, for the length of a block that calls nothing else.
+
+    Raises:
+        Transient: the server is up and takes no writes for now; nothing was carried out.
+        OutcomeUnknown: the connection was lost with a command under way.
+    """
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        name = type(error).__name__
+        if unreachable(error):
+            raise OutcomeUnknown(f"the server's reply was lost: {name}", code="redis_lost") from error
+        if refused(error):
+            raise Transient(f"the server takes no writes for now: {name}", code="redis_unavailable") from error
+        raise

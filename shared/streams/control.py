@@ -13,8 +13,11 @@ from redis.asyncio import Redis
 
 from shared.streams import keys
 from shared.streams.client import command
+from shared.streams.script import Script
 
 WHOLE_PSP: Final = "*"
+
+_LIFT: Final = Script("lift_pause")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,12 @@ async def read_control(client: Redis, psp: str) -> Control:
     return control_of(await command(client, "HGETALL", keys.control(psp)))
 
 
+async def read_pauses(client: Redis, psp: str) -> dict[str, bytes]:
+    """Return what stands there: operation, and who paused it when."""
+    stored: dict[bytes, bytes] = await command(client, "HGETALL", keys.control(psp))
+    return {name.decode(): value for name, value in stored.items()}
+
+
 async def pause(client: Redis, psp: str, operation: str = WHOLE_PSP, *, who: str, at_ms: int) -> None:
     """Pause an operation, or everything; effective within a second."""
     await command(client, "HSET", keys.control(psp), operation, f"{who} {at_ms}")
@@ -51,3 +60,8 @@ async def pause(client: Redis, psp: str, operation: str = WHOLE_PSP, *, who: str
 async def resume(client: Redis, psp: str, operation: str = WHOLE_PSP) -> None:
     """Take a pause back."""
     await command(client, "HDEL", keys.control(psp), operation)
+
+
+async def lift(client: Redis, psp: str, operation: str, *, seen: bytes) -> bool:
+    """Take back the pause that was seen, never one that was made since; say whether it was taken back."""
+    return bool(await _LIFT.run(client, [keys.control(psp)], [operation, seen]))

@@ -98,8 +98,8 @@ def breaker(psp: str) -> str:
 def control(psp: str) -> str:
     """Hash ``control.{psp}``: the kill switch; operation type, or ``*`` for the whole PSP → ``<who> <unix ms>``.
 
-    Written by the command line (a field stands while that is paused); read by adapters, gateway and orchestrator at
-    least once a second. For ever.
+    Written by the command line and, from the database, by every orchestrator (a field stands while that is paused);
+    read by adapters, gateway and orchestrator at least once a second. For ever.
     """
     return f"control.{{{psp}}}"
 
@@ -107,7 +107,8 @@ def control(psp: str) -> str:
 def mesh(hash_tag: str) -> str:
     """Hash ``mesh.{slot}`` with the fields ``id``, ``epoch`` and ``tick``: which mesh this slot belongs to.
 
-    Written by migrate, recover and the reconciler's tick; read by accept and by every start. For ever.
+    Written by migrate, recover, the registration of a PSP and the reconciler's tick; read by accept, by whoever
+    contends for a permit, and by every start. For ever.
     """
     return f"mesh.{{{hash_tag}}}"
 
