@@ -6,6 +6,7 @@ What is asked and what an answer means stands in `adapters.ipps.mapping`; what a
 
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import quote
 
 from aiohttp import ClientSession
 from pydantic import SecretStr
@@ -67,14 +68,14 @@ class IppsPsp:
 
     async def inquire(self, call: Call) -> Answer:
         """Ask by our reference."""
-        reply = await self._exchange("GET", f"{_TRANSFERS}/{call.job.reference}", call)
+        reply = await self._exchange("GET", _transfer(call), call)
         return mapping.inquired(reply, call.job) if isinstance(reply, Reply) else reply
 
     async def cancel(self, call: Call) -> Answer:
         """Bar our reference; where that is not agreed, say how it stands."""
         if self._manifest.submit_fence.kind is not FenceKind.CANCEL:
             return await self.inquire(call)
-        reply = await self._exchange("POST", f"{_TRANSFERS}/{call.job.reference}/cancel", call)
+        reply = await self._exchange("POST", f"{_transfer(call)}/cancel", call)
         return mapping.cancelled(reply, call.job) if isinstance(reply, Reply) else reply
 
     def parse_callback(self, headers: Mapping[str, str], raw: bytes) -> Observation:  # noqa: ARG002 - the port's signature
@@ -98,3 +99,7 @@ class IppsPsp:
         return await exchange(
             self._session, method, self._url + path, timeout_s=call.timeout_s, headers=headers, json=body
         )
+
+
+def _transfer(call: Call) -> str:
+    return f"{_TRANSFERS}/{quote(call.job.reference, safe='')}"

@@ -27,6 +27,7 @@ CURRENCY: Final = "THB"
 
 _AMOUNT_MIN_SATANG: Final = 100
 _AMOUNT_MAX_SATANG: Final = 70_000_000
+_DEADLINE_S: Final = 60
 _REFERENCE: Final = ReferenceFormat("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", 15)
 FINAL_ANSWERS: Final = (
     "over_limit",
@@ -68,7 +69,7 @@ def manifest_of(terms: Terms) -> Manifest:
     Raises:
         BadManifest: the terms contradict themselves.
     """
-    rules = OperationRules("out", CURRENCY, _AMOUNT_MIN_SATANG, _AMOUNT_MAX_SATANG)
+    rules = OperationRules("out", CURRENCY, _AMOUNT_MIN_SATANG, _AMOUNT_MAX_SATANG, deadline_s=_DEADLINE_S)
     return check_manifest(
         Manifest(
             psp=PSP,

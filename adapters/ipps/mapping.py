@@ -2,7 +2,7 @@
 
 The contract of the API, version 1, decides what an answer is worth::
 
-    200 with a status     a fact about the reference that it names, if that is ours
+    200 with a status     a fact about the reference that it names, if reference and amount are ours
     404 NOT_FOUND         of an inquiry: nothing is known of the reference at this moment
     400, 401              with the words the contract gives them: the request was not taken
     409 TOO_LATE          of a cancellation: settled or under way
@@ -53,6 +53,12 @@ _NOT_TAKEN: Final[dict[tuple[int, str | None], str]] = {
     (400, "UNKNOWN_LOOKUP"): "unknown_lookup",
     (401, "UNAUTHENTICATED"): "unauthenticated",
 }
+_DOUBTS: Final[dict[tuple[int, str | None], str]] = {
+    (404, "NO_SUCH_PATH"): "no_such_path",
+    (409, "DUPLICATE_REFERENCE"): "duplicate_reference",
+    (409, "REFERENCE_REUSED"): "reference_reused",
+}
+"""Answers that prove nothing, but say what to look at: something happened under a reference that was used before."""
 _NOT_TAKEN_PAUSE_S: Final = 10.0
 """The same request would fare no better at once."""
 _TOO_LATE_PAUSE_S: Final = 1
@@ -187,7 +193,6 @@ def submitted(reply: Reply, job: JobMessage, prepared: Mapping[str, str]) -> Ans
     if reply.status == _HTTP_OK:
         return _fact(reply, job, {name: prepared[name] for name in ("payee", "bank_code") if name in prepared})
     reason = _NOT_TAKEN.get((reply.status, _error_code(reply)))
-    # A reference that was used before among the rest: then something has happened under it.
     return _doubt(reply) if reason is None else NotSent(reason, reply.retry_after_s or _NOT_TAKEN_PAUSE_S)
 
 
@@ -203,11 +208,8 @@ def inquired(reply: Reply, job: JobMessage) -> Answer:
 def cancelled(reply: Reply, job: JobMessage) -> Answer:
     """Say what the answer to a cancellation means; EXPIRED is the PSP's word that the reference is barred."""
     match reply.status, _error_code(reply):
-        case 200, "CANCELLED":
-            answer = _fact(reply, job, {})
-            return Definite(Outcome.EXPIRED, code=answer.code, final=True) if isinstance(answer, Definite) else answer
         case 200, _:
-            return _fact(reply, job, {})
+            return _fact(reply, job, {}, barred=Outcome.EXPIRED)
         case 409, "TOO_LATE":
             # Settled or under way: which of them, and under which number, an inquiry says.
             return Definite(Outcome.PENDING, retry_after_s=_TOO_LATE_PAUSE_S)
@@ -216,8 +218,8 @@ def cancelled(reply: Reply, job: JobMessage) -> Answer:
     return _doubt(reply)
 
 
-def standing(told: ToldTransfer) -> Definite | Ambiguous:
-    """Say what a transfer's status means for the money."""
+def standing(told: ToldTransfer, *, barred: Outcome = Outcome.DECLINED) -> Definite | Ambiguous:
+    """Say what a transfer's status means for the money; `barred` is the outcome of a reference that was barred."""
     ids = {} if told.txn_no is None else {"txn_no": told.txn_no}
     match told.status:
         case "SETTLED" | "REVERSED" as status:
@@ -237,11 +239,13 @@ def standing(told: ToldTransfer) -> Definite | Ambiguous:
         case "REJECTED" if told.error_code:
             return _refusal(told.error_code, ids)
         case "CANCELLED":
-            return _refusal("CANCELLED", ids)
+            return replace(_refusal("CANCELLED", ids), outcome=barred)
     return Ambiguous("malformed_answer")
 
 
-def _fact(reply: Reply, job: JobMessage, summary: Mapping[str, str]) -> Definite | Ambiguous:
+def _fact(
+    reply: Reply, job: JobMessage, summary: Mapping[str, str], *, barred: Outcome = Outcome.DECLINED
+) -> Definite | Ambiguous:
     told = _read(ToldTransfer, reply)
     if told is None:
         return Ambiguous("malformed_answer", reply.retry_after_s)
@@ -249,8 +253,13 @@ def _fact(reply: Reply, job: JobMessage, summary: Mapping[str, str]) -> Definite
         return Ambiguous("foreign_answer")
     if told.status_code != (_REFUSED if told.status in ("REJECTED", "CANCELLED") else _OK):
         return Ambiguous("contradictory_answer")
-    answer = standing(told)
-    return answer if isinstance(answer, Ambiguous) else replace(answer, summary=summary)
+    answer = standing(told, barred=barred)
+    if isinstance(answer, Ambiguous):
+        return answer
+    if answer.amount_minor not in (None, job.amount_minor):
+        # IPPS pays all or nothing, so this is not the transfer that we asked for. People have to look.
+        return Ambiguous("contradictory_amount")
+    return replace(answer, summary=summary)
 
 
 def _refusal(word: str, psp_ids: Mapping[str, str]) -> Definite:
@@ -267,7 +276,8 @@ def _nothing_taken(reply: Reply) -> NotSent | None:
 
 
 def _doubt(reply: Reply) -> Ambiguous:
-    return Ambiguous(f"http_{reply.status}", reply.retry_after_s)
+    reason = _DOUBTS.get((reply.status, _error_code(reply)), f"http_{reply.status}")
+    return Ambiguous(reason, reply.retry_after_s)
 
 
 def _summary(told: ToldLookUp) -> dict[str, str]:
