@@ -29,7 +29,7 @@ from orchestrator.settings import OrchestratorSettings
 from shared import log, process
 from shared.config import load
 from shared.db.failures import database
-from shared.db.pool import Pool, open_pool
+from shared.db.pool import Pool, close_pool, open_pool
 from shared.errors import OutcomeUnknown, Transient
 from shared.health import Check, Health, serve_health
 from shared.ledger.mesh_mark import TickingLedger
@@ -179,7 +179,7 @@ async def _stores(settings: OrchestratorSettings) -> AsyncIterator[tuple[Pool, R
             application_name="paymesh-orchestrator",
             server_settings=_POINT_LOOK_UPS,
         )
-        stack.push_async_callback(pool.close)
+        stack.push_async_callback(close_pool, pool)
         redis = connect(settings.redis_url)
         stack.push_async_callback(redis.aclose)
         ledger = open_ledger(

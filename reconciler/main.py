@@ -23,7 +23,7 @@ from reconciler.upkeep import create_partitions, prune_keys
 from shared import log, process
 from shared.config import load
 from shared.db.failures import database
-from shared.db.pool import Pool, open_pool
+from shared.db.pool import Pool, close_pool, open_pool
 from shared.errors import OutcomeUnknown, Transient
 from shared.health import Check, Health, serve_health
 from shared.ids import is_intent_id
@@ -115,7 +115,7 @@ async def every(period_s: float, name: str, job: Callable[[], Awaitable[None]], 
 async def _stores(settings: ReconcilerSettings) -> AsyncIterator[tuple[Pool, Redis, Ledger]]:
     async with AsyncExitStack() as stack:
         pool = await open_pool(settings.database_url, max_size=4, application_name="paymesh-reconciler")
-        stack.push_async_callback(pool.close)
+        stack.push_async_callback(close_pool, pool)
         redis = connect(settings.redis_url)
         stack.push_async_callback(redis.aclose)
         ledger = open_ledger(

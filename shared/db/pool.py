@@ -4,10 +4,12 @@ Rows give and accept `uuid.UUID` (asyncpg's own UUID is a subclass of it) and js
 stored plan is read back byte for byte. This module must never know what a table means.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import asyncpg
+import structlog
 
 if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -15,8 +17,11 @@ else:
     Pool = asyncpg.Pool
 
 STATEMENT_TIMEOUT_S = 30.0
+CLOSE_TIMEOUT_S = 5.0
 _IDLE_IN_TRANSACTION_S = 10.0
 _IDLE_CONNECTION_S = 300.0
+
+_log = structlog.get_logger(__name__)
 
 
 async def open_pool(
@@ -61,6 +66,19 @@ async def open_pool(
         },
     )
     return pool
+
+
+async def close_pool(pool: Pool, *, patience_s: float = CLOSE_TIMEOUT_S) -> None:
+    """Close the pool; connections that are not given back in time are cut.
+
+    Left to itself, closing waits for the server's answer to a statement that was cancelled: a process that ends
+    because its database hangs would never get to its end.
+    """
+    try:
+        async with asyncio.timeout(patience_s):
+            await pool.close()
+    except TimeoutError:
+        _log.warning("pool_cut", patience_s=patience_s)
 
 
 def _ms(seconds: float) -> str:

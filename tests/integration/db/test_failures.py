@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from shared.db.failures import database
-from shared.db.pool import Pool, open_pool
+from shared.db.pool import Pool, close_pool, open_pool
 from shared.errors import OutcomeUnknown, Transient
 from tests.waiting import until
 
@@ -65,6 +65,21 @@ async def test_a_session_ended_in_its_transaction_is_an_outage(pool: Pool, limit
 
     with pytest.raises((Transient, OutcomeUnknown)):
         await wake_late()
+
+
+async def test_a_pool_is_closed_in_time_though_a_statement_does_not_listen(database_url: str, pool: Pool) -> None:
+    """Who ends because the database hangs must get to its end, whatever the server makes of a cancellation."""
+    opened = await open_pool(database_url, application_name="deaf")
+    deaf = "DO $$ BEGIN LOOP BEGIN PERFORM pg_sleep(30); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $$"
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'deaf' AND wait_event = 'PgSleep'"
+    statement = asyncio.create_task(opened.execute(deaf))
+    await until(lambda: pool.fetchval(asleep), "a statement that hangs")
+    statement.cancel()
+    async with asyncio.timeout(5):
+        await close_pool(opened, patience_s=0.2)
+    await asyncio.wait([statement], timeout=5)
+    assert statement.done()
+    await pool.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'deaf'")
 
 
 async def test_no_server_means_nothing_happened() -> None:
