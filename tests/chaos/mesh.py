@@ -178,6 +178,7 @@ class Mesh:
         names = [name for name in self._watches if name.startswith(f"{role}-")]
         ours = {name: value for name, value in values.items() if name.startswith(f"{role.upper()}_")}
         self.set_environment(role, ours)
+        await self.all_up()
         await asyncio.gather(*(self.stop(name) for name in names))
         await self.all_up()
 
