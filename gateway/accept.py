@@ -7,6 +7,7 @@ module must never turn an unknown outcome into a definite one.
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -52,6 +53,7 @@ class Door:
         self._replicas_min = replicas_min
         self._replica_timeout_ms = replica_timeout_ms
         self._lanes: dict[int, Lane] = {}
+        self._closed_lanes: dict[int, Lane] = {}
 
     async def offer(self, partition: int, entry: AcceptEntry) -> AcceptResult:
         """Offer one entry; return ACCEPTED, REPLAYED or CLASH.
@@ -62,6 +64,26 @@ class Door:
         lane = self._lanes.get(partition)
         if lane is None:
             lane = self._lanes[partition] = Coalescer(partial(self._carry, partition), size_of=_size)
+        return await self._submit(lane, entry)
+
+    async def replay(self, partition: int, entry: AcceptEntry) -> AcceptResult | None:
+        """Offer one entry at a closed door; return REPLAYED, or None where its key is not bound to anything here.
+
+        Raises:
+            Problem: as `offer`; nothing was accepted.
+        """
+        lane = self._closed_lanes.get(partition)
+        if lane is None:
+            carry = partial(self._carry, partition, closed=True)
+            lane = self._closed_lanes[partition] = Coalescer(carry, size_of=_size)
+        try:
+            return await self._submit(lane, entry)
+        except Problem as problem:
+            if problem.code == "busy":
+                return None
+            raise
+
+    async def _submit(self, lane: Lane, entry: AcceptEntry) -> AcceptResult:
         try:
             result = await lane.submit(entry)
         except OutcomeUnknown as error:
@@ -83,16 +105,19 @@ class Door:
 
     async def drain(self) -> None:
         """Wait until nothing is queued or in flight."""
-        for lane in self._lanes.values():
+        for lane in (*self._lanes.values(), *self._closed_lanes.values()):
             await lane.drain()
 
-    async def _carry(self, partition: int, entries: Sequence[AcceptEntry]) -> Sequence[AcceptResult]:
+    async def _carry(
+        self, partition: int, entries: Sequence[AcceptEntry], *, closed: bool = False
+    ) -> Sequence[AcceptResult]:
         self._metrics.accept_batch.observe(len(entries))
+        admission = self._vitals.admission
         return await accept(
             self._client,
             partition=partition,
             entries=entries,
-            admission=self._vitals.admission,
+            admission=replace(admission, memory_full=True) if closed else admission,
             replicas_min=self._replicas_min,
             replica_timeout_ms=self._replica_timeout_ms,
         )

@@ -15,7 +15,8 @@ from aiohttp import web
 from gateway.accept import Door, partition_for
 from gateway.auth import Authenticator, Caller
 from gateway.calls import Call, traceparent
-from gateway.intents import CLASH_TRIES_MAX, NewIntentId, owner_of
+from gateway.entries import owner_of
+from gateway.intents import CLASH_TRIES_MAX, NewIntentId
 from gateway.prefer import wait_seconds
 from gateway.problems import Problem
 from gateway.reads import HISTORY_PAGE_MAX, NEWEST, MovementRow, Reads

@@ -72,7 +72,7 @@ class Coalescer(Generic[ItemT, AnswerT]):
         if len(self._queue) >= self._queue_max or self._queue_bytes + size > self._queue_bytes_max:
             raise Transient("too many requests wait for this partition", code="busy")
         loop = asyncio.get_running_loop()
-        waiting = _Waiting[ItemT, AnswerT](item, size, loop.time(), loop.create_future())
+        waiting: _Waiting[ItemT, AnswerT] = _Waiting(item, size, loop.time(), loop.create_future())
         self._queue.append(waiting)
         self._queue_bytes += size
         if self._driver is None:

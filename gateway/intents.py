@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
 from aiohttp import web
 from redis.asyncio import Redis
@@ -17,14 +17,18 @@ from redis.asyncio import Redis
 from gateway.accept import Door, partition_for
 from gateway.auth import IDEMPOTENCY_KEY, Authenticator, Caller
 from gateway.calls import Call, traceparent
+from gateway.cancelling import Cancellations
+from gateway.channels import Channels
+from gateway.entries import Offer, intent_entry
+from gateway.fields import account_of
 from gateway.idempotency_key import parse_idempotency_key
+from gateway.operations import OPERATIONS, AdjustmentRequest, OperationRequest
 from gateway.prefer import wait_seconds
 from gateway.problems import Problem
 from gateway.reads import Reads
-from gateway.requests import AdjustmentRequest, P2PTransferRequest, account_of, parse_nothing, parse_operation
+from gateway.requests import parse_nothing, parse_operation
 from gateway.views import (
     REPLAYED_HEADER,
-    WORDS,
     IntentRow,
     created_document,
     intent_document,
@@ -34,39 +38,17 @@ from gateway.views import (
 )
 from gateway.vitals import Vitals
 from gateway.waiting import Hints, decided, tolerant
-from shared.contracts import Adjustment, Envelope, IntentMessage, Kind, Metadata, P2PTransfer
 from shared.ids import IntentId, parse_intent_id
-from shared.sealing import KeyRing, fingerprint, seal_fields
-from shared.streams import keys
-from shared.streams.accept import AcceptEntry, AcceptStatus, acc_owner
+from shared.sealing import KeyRing, fingerprint
+from shared.streams.accept import AcceptStatus, acc_owner
 
 CLASH_TRIES_MAX: Final = 3
 INTENTS_PATH: Final = "/v1/intents"
 _FINGERPRINT_START: Final = (b"POST", INTENTS_PATH.encode())
 """Method and path as they enter the fingerprint, whichever alias was called."""
 
-OperationRequest = P2PTransferRequest | AdjustmentRequest
 NewIntentId = Callable[[int], IntentId]
 """Makes a fresh intent id for a partition."""
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """One authorised post: all that its stream entry is made of, except the id."""
-
-    caller: Caller
-    key: str
-    request: OperationRequest
-    approved_by: str | None
-    fingerprints: tuple[str, ...]
-    partition: int
-    traceparent: str
-    view: Mapping[str, Any]
-
-
-def owner_of(service_key_id: str, user_id: str | None) -> str:
-    """Write whose intent it is for the accepted marker."""
-    return f"{service_key_id}:{user_id or ''}"
 
 
 def _owned_by(caller: Caller, owner: str) -> bool:
@@ -80,6 +62,8 @@ class Intents:
 
     authenticator: Authenticator
     door: Door
+    channels: Channels
+    cancellations: Cancellations
     hints: Hints
     reads: Reads
     redis: Redis
@@ -87,6 +71,7 @@ class Intents:
     vitals: Vitals
     new_intent_id: NewIntentId
     wait_max_s: int
+    test_scenarios: bool
 
     async def post(self, call: Call) -> web.Response:
         """Accept an intent."""
@@ -97,7 +82,8 @@ class Intents:
         request = parse_operation(caller.body)
         approved_by = await self._authorise(caller, request)
         offer = Offer(
-            caller=caller,
+            service_key=caller.key.id,
+            user_id=caller.user_id,
             key=key,
             request=request,
             approved_by=approved_by,
@@ -107,6 +93,10 @@ class Intents:
             view=masked_request(request, approved_by=approved_by),
         )
         call.wait_s = self._wait_s(call)
+        if not OPERATIONS[request.operation_type].instant:
+            closed = self.channels.refusal(request.operation_type, request.currency, request.amount_minor)
+            if closed is not None:
+                return await self._replay(offer, call.wait_s, closed=closed)
         return await self._offer(offer, call.wait_s)
 
     async def get(self, call: Call) -> web.Response:
@@ -115,20 +105,22 @@ class Intents:
         intent = parse_intent_id(call.params["id"])
         row = await self._find(caller, intent)
         call.wait_s = self._wait_s(call)
-        if call.wait_s and (row is None or not row.is_terminal):
+        if call.wait_s and (row is None or not row.ends_a_wait):
             row = await self._watch(intent, call.wait_s) or row
         return self._answer(intent, row, view=None)
 
     async def cancel(self, call: Call) -> web.Response:
-        """Refuse to cancel: no channel of today leaves anything to be cancelled."""
+        """Ask for a payment request that waits for its payer to be given up; the provider has the last word."""
         caller = await self.authenticator.caller(call.request)
         parse_nothing(caller.body)
         intent = parse_intent_id(call.params["id"])
         row = await self._find(caller, intent)
+        if row is not None and row.waits_for_somebody and await self.cancellations.ask(row.id):
+            return self._answer(intent, row, view=None)
         state = "CREATED" if row is None else row.state
         raise Problem(
             "not_cancellable",
-            f"the intent is {state}; an instant channel settles or refuses it without a moment to cancel in",
+            f"the intent is {state}; only a payment request that waits for its payer can be cancelled",
             intent_id=str(intent if row is None else row.id),
         )
 
@@ -138,17 +130,19 @@ class Intents:
     async def _authorise(self, caller: Caller, request: OperationRequest) -> str | None:
         """Check what the key may do; return the second key where one has signed."""
         caller.require_operation(request.operation_type)
-        match request:
-            case P2PTransferRequest():
-                caller.require_debit(account_of(request.from_account))
-                return None
-            case AdjustmentRequest():
-                return await self._approve(caller, request)
-            case _ as unreachable:
-                assert_never(unreachable)
+        kind = OPERATIONS[request.operation_type]
+        if kind.debits is not None:
+            caller.require_debit(account_of(getattr(request, kind.debits)))
+        else:
+            for field in kind.wallets:
+                caller.require_account(account_of(getattr(request, field)))
+        if isinstance(request, AdjustmentRequest):
+            return await self._approve(caller, request)
+        if not kind.instant and not self.test_scenarios and getattr(request, "test_scenario", None) is not None:
+            raise Problem("test_scenario_not_allowed")
+        return None
 
     async def _approve(self, caller: Caller, request: AdjustmentRequest) -> str | None:
-        caller.require_account(account_of(request.account))
         limits = caller.key.permissions.adjustment
         if limits is None:
             raise Problem("operation_not_permitted")
@@ -174,77 +168,43 @@ class Intents:
             intent = self.new_intent_id(offer.partition)
             # Expected before it is offered: the decision may be quicker than the accept's own reply.
             with self.hints.expect(str(intent)) if wait_s else nullcontext() as event:
-                result = await self.door.offer(offer.partition, self._entry(intent, offer, waits=bool(wait_s)))
+                entry = intent_entry(self.ring, intent, offer, waiter=self.hints.instance if wait_s else None)
+                result = await self.door.offer(offer.partition, entry)
                 if result.status is AcceptStatus.ACCEPTED:
                     row = await self._decided(intent, event, wait_s) if event is not None else None
                     return self._answer(intent, row, view=offer.view)
             if result.status is AcceptStatus.REPLAYED:
-                first = parse_intent_id(result.id)
-                return self._answer(first, await self._watch(first, wait_s), view=offer.view, replayed=True)
+                return await self._replayed(parse_intent_id(result.id), offer, wait_s)
         raise Problem("busy", "no unused intent id was found")
+
+    async def _replay(self, offer: Offer, wait_s: float, *, closed: str) -> web.Response:
+        """Answer for what was accepted earlier, and refuse what was not: no channel takes it now.
+
+        Raises:
+            Problem: ``psp_unavailable``, or ``idempotency_key_reused``; nothing was accepted.
+        """
+        entry = intent_entry(self.ring, self.new_intent_id(offer.partition), offer, waiter=None)
+        result = await self.door.replay(offer.partition, entry)
+        if result is not None:
+            return await self._replayed(parse_intent_id(result.id), offer, wait_s)
+        # Redis forgets a key after a while; the database does not.
+        bound = await tolerant(lambda: self.reads.bound(offer.service_key, offer.key))
+        if bound is None:
+            raise Problem("psp_unavailable", closed)
+        if bound.fingerprint not in offer.fingerprints:
+            raise Problem("idempotency_key_reused", intent_id=str(bound.intent))
+        return await self._replayed(bound.intent, offer, wait_s)
+
+    async def _replayed(self, intent: IntentId, offer: Offer, wait_s: float) -> web.Response:
+        return self._answer(intent, await self._watch(intent, wait_s), view=offer.view, replayed=True)
 
     async def _watch(self, intent: IntentId, wait_s: float) -> IntentRow | None:
         """Look at an intent accepted earlier, and where it is undecided wait for it."""
         with self.hints.expect(str(intent)) as event:
             row = await tolerant(lambda: self.reads.intent(intent))
-            if wait_s and (row is None or not row.is_terminal):
+            if wait_s and (row is None or not row.ends_a_wait):
                 row = await self._decided(intent, event, wait_s) or row
         return row
-
-    def _entry(self, intent: IntentId, offer: Offer, *, waits: bool) -> AcceptEntry:
-        caller, intent_text = offer.caller, str(intent)
-        message = IntentMessage(
-            service_key=caller.key.id,
-            user_id=caller.user_id,
-            idempotency_key=offer.key,
-            fingerprints=offer.fingerprints,
-            operation=self._sealed(intent_text, offer),
-            waiter=self.hints.instance if waits else None,
-        )
-        return AcceptEntry(
-            envelope=Envelope(
-                kind=Kind.INTENT,
-                id=intent_text,
-                body=message.model_dump_json(exclude_none=True).encode(),
-                traceparent=offer.traceparent,
-            ),
-            idem_key=keys.idem(offer.partition, caller.key.id, offer.key),
-            fingerprints=offer.fingerprints,
-            owner=owner_of(caller.key.id, caller.user_id),
-        )
-
-    def _sealed(self, context: str, offer: Offer) -> P2PTransfer | Adjustment:
-        """Return the operation as it is stored: names and comments sealed for this very intent."""
-        request = offer.request
-        words = {name: text for name in WORDS if (text := getattr(request, name, None)) is not None}
-        sealed = seal_fields(self.ring, context=context, texts=words) if words else {}
-        metadata = Metadata(tags=request.metadata.tags)
-        match request:
-            case P2PTransferRequest():
-                return P2PTransfer(
-                    from_account=request.from_account,
-                    to_account=request.to_account,
-                    amount_minor=request.amount_minor,
-                    currency=request.currency,
-                    metadata=metadata,
-                    requires_monitoring=request.requires_monitoring,
-                    from_name=sealed.get("from_name"),
-                    to_name=sealed.get("to_name"),
-                    comment=sealed.get("comment"),
-                )
-            case AdjustmentRequest():
-                return Adjustment(
-                    account=request.account,
-                    direction=request.direction,
-                    amount_minor=request.amount_minor,
-                    currency=request.currency,
-                    approved_by=offer.approved_by,
-                    metadata=metadata,
-                    requires_monitoring=request.requires_monitoring,
-                    comment=sealed.get("comment"),
-                )
-            case _ as unreachable:
-                assert_never(unreachable)
 
     async def _find(self, caller: Caller, intent: IntentId) -> IntentRow | None:
         """Return the caller's intent; None while it is accepted and the database does not have it yet.
@@ -273,7 +233,7 @@ class Intents:
             event,
             wait_s=wait_s,
             look=lambda: self.reads.intent(intent),
-            final=lambda row: row.is_terminal,
+            final=lambda row: row.ends_a_wait,
         )
 
     def _answer(

@@ -28,6 +28,8 @@ from gateway.accounts import Accounts
 from gateway.app import Edge, EdgeServer
 from gateway.auth import Authenticator
 from gateway.calls import Handler
+from gateway.cancelling import Cancellations
+from gateway.channels import Channels
 from gateway.intents import Intents
 from gateway.keys import KeyRegister
 from gateway.metrics import open_metrics
@@ -107,6 +109,7 @@ class Gateway:
     hints: Hints
     keys: KeyRegister
     vitals: Vitals
+    channels: Channels
     violation: "asyncio.Future[None]"
     """Fails with the first `InvariantViolation`, and the process with it."""
 
@@ -126,9 +129,12 @@ def wire(*, settings: GatewaySettings, stores: Stores, vitals: Vitals, ring: Key
         replicas_min=settings.replicas_min,
         replica_timeout_ms=settings.replica_timeout_ms,
     )
+    channels = Channels(pool=stores.pool, redis=stores.redis, outbox_max=settings.outbox_max)
     intents = Intents(
         authenticator=authenticator,
         door=door,
+        channels=channels,
+        cancellations=Cancellations(stores.pool),
         hints=hints,
         reads=reads,
         redis=stores.redis,
@@ -136,6 +142,7 @@ def wire(*, settings: GatewaySettings, stores: Stores, vitals: Vitals, ring: Key
         vitals=vitals,
         new_intent_id=new_intent_id,
         wait_max_s=settings.wait_max_s,
+        test_scenarios=settings.environment != "production",
     )
     accounts = Accounts(
         authenticator=authenticator,
@@ -159,7 +166,7 @@ def wire(*, settings: GatewaySettings, stores: Stores, vitals: Vitals, ring: Key
         metrics=metrics,
         on_violation=lambda error: None if violation.done() else violation.set_exception(error),
     )
-    return Gateway(EdgeServer(edge), door, hints, keys, vitals, violation)
+    return Gateway(EdgeServer(edge), door, hints, keys, vitals, channels, violation)
 
 
 def handlers(*, intents: Intents, accounts: Accounts, probes: Probes) -> dict[str, Handler]:
@@ -203,10 +210,12 @@ async def serve(
         gateway = wire(settings=settings, stores=stores, vitals=vitals, ring=settings.keyring(), stop=stop)
         await gateway.keys.refresh()
         await gateway.vitals.look()
+        await gateway.channels.look()
         loops = [
             tasks.create_task(gateway.hints.run()),
             tasks.create_task(gateway.keys.run(stop)),
             tasks.create_task(gateway.vitals.run(stop)),
+            tasks.create_task(gateway.channels.run(stop)),
             tasks.create_task(_fail_with(gateway.violation)),
         ]
         await _listen(gateway, settings, stop, listening)

@@ -5,8 +5,8 @@ decided must see it decided. This module must never write.
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Coroutine, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -14,13 +14,15 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from gateway.coalescer import Coalescer
-from gateway.views import IntentRow
+from gateway.views import ChildRow, IntentRow
 from shared.db.failures import database
 from shared.db.pool import Pool
 from shared.ids import IntentId
 from shared.states import Funds, IntentState
 
 HISTORY_PAGE_MAX: Final = 100
+CHILDREN_MAX: Final = 100
+"""How many of the intents that one has led to are told, the newest."""
 READ_TIMEOUT_S: Final = 5.0
 """How long a read may take with all that belongs to it: a connection, the statement, giving it up."""
 NEWEST: Final = UUID(int=(1 << 128) - 1)
@@ -54,12 +56,21 @@ class MovementRow:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """What an idempotency key is bound to."""
+
+    fingerprint: str
+    intent: IntentId
+
+
 class Reads:
     """What the gateway looks up in the primary."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._intents: Coalescer[IntentId, IntentRow | None] = Coalescer(self._read_intents)
+        self._keys: Coalescer[tuple[str, str], KeyRow | None] = Coalescer(self._read_keys)
 
     async def intent(self, intent: IntentId) -> IntentRow | None:
         """Return an intent, None where the database does not know it (yet).
@@ -68,6 +79,14 @@ class Reads:
             Transient, OutcomeUnknown: the database is out of reach.
         """
         return await self._intents.submit(intent)
+
+    async def bound(self, service_key_id: str, key: str) -> KeyRow | None:
+        """Return what an idempotency key is bound to, None where the database does not know it (yet).
+
+        Raises:
+            Transient, OutcomeUnknown: the database is out of reach.
+        """
+        return await self._keys.submit((service_key_id, key))
 
     async def opened_at(self, name: str) -> datetime | None:
         """Return when an account was opened, None where it has not been.
@@ -107,17 +126,42 @@ class Reads:
                 id=IntentId(row["id"]),
                 service_key_id=row["service_key_id"],
                 user_id=row["user_id"],
+                operation_type=row["operation_type"],
                 state=IntentState(row["state"]),
                 funds=Funds(row["funds"]),
                 error_code=row["error_code"],
                 error_detail=row["error_detail"],
+                parent_id=row["parent_id"],
+                next_action=row["next_action"],
                 operation=row["operation"],
                 updated_at=row["updated_at"],
                 is_alias=row["is_alias"],
             )
             for row in rows
         }
+        parents = {row.id for row in found.values() if row.may_have_children}
+        if parents:
+            children = await self._read_children(parents)
+            found = {asked: replace(row, children=tuple(children.get(row.id, ()))) for asked, row in found.items()}
         return [found.get(intent) for intent in intents]
+
+    async def _read_children(self, parents: Collection[IntentId]) -> dict[UUID, list[ChildRow]]:
+        with database():
+            rows = await _in_time(self._pool.fetch(_sql("read_children"), list(parents), CHILDREN_MAX))
+        children: dict[UUID, list[ChildRow]] = {}
+        for row in rows:
+            child = ChildRow(IntentId(row["id"]), row["operation_type"], IntentState(row["state"]))
+            children.setdefault(row["parent_id"], []).append(child)
+        return children
+
+    async def _read_keys(self, asked: Sequence[tuple[str, str]]) -> list[KeyRow | None]:
+        owners, keys = [owner for owner, _ in asked], [key for _, key in asked]
+        with database():
+            rows = await _in_time(self._pool.fetch(_sql("read_keys"), owners, keys))
+        found = {
+            (row["service_key_id"], row["key"]): KeyRow(row["fingerprint"], IntentId(row["intent_id"])) for row in rows
+        }
+        return [found.get(pair) for pair in asked]
 
 
 async def _in_time(query: Coroutine[Any, Any, T]) -> T:

@@ -1,113 +1,21 @@
-"""What may be posted: the HTTP models, strict to the last field, and their faults in words a caller can act on.
+"""Reading what was posted: strict to the last field, with faults in words that a caller can act on.
 
-The models say what a request may look like; what the caller may do, and whether accounts exist, is said elsewhere.
+The models (`operations`) say what a request may look like; what the caller may do, and whether accounts exist, is
+said elsewhere.
 This module must never put a value from the request into a fault: names and comments are personal.
 """
 
-import re
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from gateway.bodies import parse_object
+from gateway.fields import AccountName, RequestModel, account_of
+from gateway.operations import OPERATIONS, IppsWithdrawalRequest, OperationRequest, check_payee
 from gateway.problems import FAULTS_MAX, PROBLEMS, Problem
-from shared.accounts import Account, parse_account
-from shared.errors import BadInput
-from shared.money import AMOUNT_MINOR_MAX, currency
-
-WORDS_CHARS_MAX: Final = 140
-TAGS_MAX: Final = 16
-TAG_CHARS_MAX: Final = 64
-NAME_CHARS_MAX: Final = 160
-
-ACCOUNTS_REMEMBERED_MAX: Final = 16_384
-
-account_of: Final = lru_cache(maxsize=ACCOUNTS_REMEMBERED_MAX)(parse_account)
-"""`parse_account` for the names that come again and again."""
-
-# C0 and C1 controls, line and paragraph separators, and the marks that make a text read other than it is written.
-_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
-
-def _no_controls(text: str) -> str:
-    if _CONTROLS.search(text):
-        raise PydanticCustomError("control_characters", "control characters are not allowed")
-    return text
-
-
-def _account_name(name: str) -> str:
-    try:
-        account_of(name)
-    except BadInput as error:
-        raise PydanticCustomError(error.code, "{reason}", {"reason": str(error)}) from None
-    return name
-
-
-def _currency_code(code: str) -> str:
-    try:
-        currency(code)
-    except BadInput as error:
-        raise PydanticCustomError(error.code, "{reason}", {"reason": str(error)}) from None
-    return code
-
-
-AccountName = Annotated[
-    str,
-    Field(max_length=NAME_CHARS_MAX, examples=["user:alice:THB"]),
-    AfterValidator(_account_name),
-]
-CurrencyCode = Annotated[
-    str,
-    AfterValidator(_currency_code),
-    WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$", "examples": ["THB"]}),
-]
-AmountMinor = Annotated[int, Field(ge=1, le=AMOUNT_MINOR_MAX, examples=[1000])]
-Words = Annotated[str, Field(min_length=1, max_length=WORDS_CHARS_MAX), AfterValidator(_no_controls)]
-TagText = Annotated[str, Field(min_length=1, max_length=TAG_CHARS_MAX), AfterValidator(_no_controls)]
-
-
-class RequestModel(BaseModel):
-    """A posted JSON object: no unknown field, no conversion between types."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class MetadataRequest(RequestModel):
-    """What the caller wants to find its intents by; never personal data."""
-
-    # JSON has lists only; a tuple keeps the model hashable, without which pydantic copies the default every time.
-    tags: Annotated[tuple[TagText, ...], Field(strict=False, max_length=TAGS_MAX)] = ()
-
-
-class P2PTransferRequest(RequestModel):
-    """Move money from one wallet to another inside the house."""
-
-    operation_type: Literal["P2P_TRANSFER"]
-    from_account: AccountName
-    to_account: AccountName
-    amount_minor: AmountMinor
-    currency: CurrencyCode
-    from_name: Words | None = None
-    to_name: Words | None = None
-    comment: Words | None = None
-    metadata: MetadataRequest = MetadataRequest()
-    requires_monitoring: bool = False
-
-
-class AdjustmentRequest(RequestModel):
-    """Move money between a wallet and the house's equity."""
-
-    operation_type: Literal["ADJUSTMENT"]
-    account: AccountName
-    direction: Literal["CREDIT", "DEBIT"]
-    amount_minor: AmountMinor
-    currency: CurrencyCode
-    comment: Words | None = None
-    metadata: MetadataRequest = MetadataRequest()
-    requires_monitoring: bool = False
+from shared.accounts import Account
 
 
 class OpenAccountRequest(RequestModel):
@@ -116,9 +24,9 @@ class OpenAccountRequest(RequestModel):
     name: AccountName
 
 
-OperationRequest = Annotated[P2PTransferRequest | AdjustmentRequest, Field(discriminator="operation_type")]
-
-_OPERATION: Final[TypeAdapter[P2PTransferRequest | AdjustmentRequest]] = TypeAdapter(OperationRequest)
+_OPERATION: Final[TypeAdapter[OperationRequest]] = TypeAdapter(
+    Annotated[OperationRequest, Field(discriminator="operation_type")]
+)
 _OPEN_ACCOUNT: Final[TypeAdapter[OpenAccountRequest]] = TypeAdapter(OpenAccountRequest)
 
 _CODES: Final = {
@@ -136,7 +44,7 @@ _CODES: Final = {
 }
 
 
-def parse_operation(body: bytes) -> P2PTransferRequest | AdjustmentRequest:
+def parse_operation(body: bytes) -> OperationRequest:
     """Read the body of ``POST /v1/intents``.
 
     Raises:
@@ -146,14 +54,13 @@ def parse_operation(body: bytes) -> P2PTransferRequest | AdjustmentRequest:
         request = _OPERATION.validate_python(parse_object(body))
     except ValidationError as error:
         raise _problem(error) from None
-    match request:
-        case P2PTransferRequest():
-            _wallet(request.from_account, request.currency)
-            _wallet(request.to_account, request.currency)
-            if request.from_account == request.to_account:
-                raise Problem("self_transfer")
-        case AdjustmentRequest():
-            _wallet(request.account, request.currency)
+    wallets = OPERATIONS[request.operation_type].wallets
+    for field in wallets:
+        _wallet(getattr(request, field), request.currency)
+    if len({getattr(request, field) for field in wallets}) < len(wallets):
+        raise Problem("self_transfer")
+    if isinstance(request, IppsWithdrawalRequest):
+        check_payee(request)
     return request
 
 
@@ -207,6 +114,6 @@ def _fault(details: ErrorDetails) -> tuple[str, str, str]:
 def _place(parts: Sequence[Any]) -> str:
     """Join the path to a field, leaving out the operation type that the union puts in front."""
     steps = [str(part) for part in parts]
-    if steps and steps[0] in ("P2P_TRANSFER", "ADJUSTMENT"):
+    if steps and steps[0] in OPERATIONS:
         steps = steps[1:]
     return ".".join(steps)

@@ -10,8 +10,9 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from gateway.auth import IDEMPOTENCY_KEY, X_APPROVER_KEY, X_APPROVER_SIGNATURE, X_USER_ID
+from gateway.operations import OPERATIONS
 from gateway.reads import HISTORY_PAGE_MAX
-from gateway.requests import AdjustmentRequest, OpenAccountRequest, P2PTransferRequest
+from gateway.requests import OpenAccountRequest
 from gateway.views import AccountView, BalanceView, HealthView, HistoryView, IntentView
 
 
@@ -83,7 +84,7 @@ ROUTES: Final = (
         path="/v1/intents",
         aliases=("/intents",),
         summary="Post a payment intent",
-        bodies=(P2PTransferRequest, AdjustmentRequest),
+        bodies=tuple(kind.request for kind in OPERATIONS.values()),
         parameters=(_KEY, _USER, _PREFER, *_APPROVER),
         answers={
             200: ("The intent is decided", IntentView),
@@ -99,12 +100,21 @@ ROUTES: Final = (
             "account_not_payable",
             "currency_mismatch",
             "self_transfer",
+            "proxy_characters",
+            "proxy_length",
+            "bad_bank_code",
+            "bank_code_required",
+            "bank_code_not_allowed",
+            "not_printable_ascii",
+            "ttl_out_of_range",
+            "test_scenario_not_allowed",
             "idempotency_key_missing",
             "idempotency_key_invalid",
             "idempotency_key_reused",
             "amount_not_permitted",
             "approval_required",
             "approval_refused",
+            "psp_unavailable",
         ),
     ),
     Route(
@@ -123,9 +133,9 @@ ROUTES: Final = (
         name="cancel_intent",
         method="POST",
         path="/v1/intents/{id}/cancel",
-        summary="Cancel an intent; refused by every instant channel",
+        summary="Ask for a payment request that waits for its payer to be given up; every other intent refuses",
         parameters=(_USER,),
-        answers={},
+        answers={202: ("The provider is asked; the state changes when it confirms", IntentView)},
         problems=(*_INTENT_PROBLEMS, "not_cancellable", "malformed_json", "wrong_type", "unknown_field"),
     ),
     Route(

@@ -25,6 +25,8 @@ class GatewaySettings(StoreSettings):
     port: int = Field(default=8080, ge=0, le=65535)
     admission_limit: int = Field(default=10_000, ge=1, le=10_000_000)
     """How many unfinished entries a partition admits before it answers BUSY."""
+    outbox_max: int = Field(default=40_000, ge=1, le=10_000_000)
+    """How many unsent jobs a PSP may have before its operations are refused; below the orchestrator's bound."""
     dedupe_ttl_s: int = Field(default=3600, ge=60, le=86_400)
     """How long Redis remembers an idempotency key; PostgreSQL remembers it beyond that."""
     wait_max_s: int = Field(default=30, ge=0, le=120)

@@ -1,7 +1,7 @@
 """What is answered: the documents, as models for OpenAPI and as the plain dicts that are sent.
 
-The models are the promise and the dicts are quick; a test holds every answer against its model. Names and comments
-leave this process masked, always. This module must never show one of them in full.
+The models are the promise and the dicts are quick; a test holds every answer against its model. What is personal
+leaves this process masked, always. This module must never show any of it in full.
 """
 
 import json
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, Literal
+from uuid import UUID
 
 import structlog
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
+from gateway.operations import INSTANT, OPERATIONS, PERSONAL_FIELDS, OperationRequest
 from gateway.problems import Retry, refusal
-from gateway.requests import AdjustmentRequest, P2PTransferRequest
+from shared.contracts import ChildType, NextAction
 from shared.ids import IntentId, unix_ms_of
 from shared.sealing import CannotUnseal, KeyRing, mask, unseal
 from shared.states import TERMINAL, Funds, IntentState
 
-WORDS: Final = ("from_name", "to_name", "comment")
-"""The fields that are people's words: sealed at rest, masked in answers."""
 REPLAYED_HEADER: Final = "Idempotent-Replayed"
 UNREADABLE: Final = "***"
 _HEADERS: Final = {"Content-Type": "application/json", "Cache-Control": "no-store", "Server": "paymesh"}
@@ -53,25 +53,56 @@ class MetadataView(View):
 
 
 class OperationView(View):
-    """The operation as accepted, names and comments masked. Which fields there are depends on the type."""
+    """The operation as accepted, what is personal masked. Which fields there are depends on the type.
 
-    operation_type: Literal["P2P_TRANSFER", "ADJUSTMENT"]
+    Some types are never posted: they are money that a provider moved later, or took back.
+    """
+
+    operation_type: Literal["P2P_TRANSFER", "ADJUSTMENT", "IPPS_WITHDRAWAL", "THAI_QR_PAY", "QP_TOPUP"] | ChildType
     from_account: str | None = None
     to_account: str | None = None
     account: str | None = None
-    direction: Literal["CREDIT", "DEBIT"] | None = None
+    direction: Literal["CREDIT", "DEBIT", "in", "out"] | None = None
     amount_minor: int
     currency: str
     from_name: str | None = None
     to_name: str | None = None
+    proxy_type: str | None = None
+    proxy: str | None = None
+    bank_code: str | None = None
+    recipient_name: str | None = None
+    qr: str | None = None
+    ttl_s: int | None = None
+    static: bool | None = None
+    psp: str | None = None
+    psp_transaction_id: str | None = None
     comment: str | None = None
     approved_by: str | None = None
-    metadata: MetadataView
-    requires_monitoring: bool
+    test_scenario: str | None = None
+    metadata: MetadataView | None = None
+    requires_monitoring: bool | None = None
+
+
+class NextActionView(View):
+    """What somebody has to do: open the link, or pay the code, before it expires."""
+
+    kind: Literal["qr"]
+    link: str | None = None
+    qr: str | None = None
+    expires_ms: int
+    expires_at: datetime
+
+
+class ChildView(View):
+    """An intent that this one has led to: a late credit, a reversal."""
+
+    id: str
+    operation_type: ChildType
+    state: IntentState
 
 
 class IntentView(View):
-    """Where an intent stands. `operation` is absent for a moment after acceptance."""
+    """Where an intent stands. `operation` is absent for a moment after acceptance; `children` are newest first."""
 
     id: str
     state: IntentState
@@ -79,7 +110,10 @@ class IntentView(View):
     created_at: datetime
     updated_at: datetime
     operation: OperationView | None = None
+    next_action: NextActionView | None = None
     error: RefusalView | None = None
+    parent_id: str | None = None
+    children: list[ChildView] | None = None
 
 
 class AccountView(View):
@@ -149,24 +183,52 @@ class HealthView(View):
 
 
 @dataclass(frozen=True, slots=True)
+class ChildRow:
+    """An intent that another one has led to."""
+
+    id: IntentId
+    operation_type: str
+    state: IntentState
+
+
+@dataclass(frozen=True, slots=True)
 class IntentRow:
     """An intent as PostgreSQL has it; of an alias, the intent that it is an alias of."""
 
     id: IntentId
     service_key_id: str
     user_id: str | None
+    operation_type: str
     state: IntentState
     funds: Funds
     error_code: str | None
     error_detail: str | None
+    parent_id: UUID | None
+    next_action: str | None
     operation: str
     updated_at: datetime
     is_alias: bool
+    children: tuple[ChildRow, ...] = ()
 
     @property
     def is_terminal(self) -> bool:
         """Whether its state is final."""
         return self.state in TERMINAL
+
+    @property
+    def waits_for_somebody(self) -> bool:
+        """Whether somebody has to act before anything else happens."""
+        return self.state is IntentState.AUTHORIZED and self.next_action is not None
+
+    @property
+    def ends_a_wait(self) -> bool:
+        """Whether whoever waits for the intent learns nothing more by waiting on."""
+        return self.is_terminal or self.waits_for_somebody
+
+    @property
+    def may_have_children(self) -> bool:
+        """Whether a PSP has a part in it, so that money may come or go again."""
+        return self.operation_type not in INSTANT
 
 
 def write_time(moment: datetime) -> str:
@@ -185,10 +247,10 @@ def accepted_at(intent: IntentId) -> str:
     return f"{_second(unix_s)}.{ms:03d}Z"
 
 
-def masked_request(request: P2PTransferRequest | AdjustmentRequest, *, approved_by: str | None) -> dict[str, Any]:
+def masked_request(request: OperationRequest, *, approved_by: str | None) -> dict[str, Any]:
     """Return the operation view of a request that has just been accepted."""
     view = request.model_dump(exclude_none=True)
-    for name in WORDS:
+    for name in OPERATIONS[request.operation_type].personal:
         if name in view:
             view[name] = mask(view[name])
     if approved_by is not None:
@@ -199,7 +261,7 @@ def masked_request(request: P2PTransferRequest | AdjustmentRequest, *, approved_
 def masked_operation(ring: KeyRing, intent: IntentId, stored: str) -> dict[str, Any]:
     """Return the operation view of a stored operation; what cannot be unsealed is masked altogether."""
     view = {name: value for name, value in json.loads(stored).items() if value is not None}
-    for name in WORDS:
+    for name in PERSONAL_FIELDS:
         if name in view:
             view[name] = _masked(ring, intent, name, view[name])
     return view
@@ -238,9 +300,24 @@ def intent_document(row: IntentRow, operation: Mapping[str, Any] | None) -> dict
         "updated_at": write_time(row.updated_at),
         "operation": operation,
     }
+    if row.next_action is not None and row.waits_for_somebody:
+        document["next_action"] = _next_action(row.next_action)
     if row.error_code is not None:
         document["error"] = refusal(row.error_code, row.error_detail)
+    if row.parent_id is not None:
+        document["parent_id"] = str(row.parent_id)
+    if row.children:
+        document["children"] = [
+            {"id": str(child.id), "operation_type": child.operation_type, "state": child.state}
+            for child in row.children
+        ]
     return document
+
+
+def _next_action(stored: str) -> dict[str, Any]:
+    action = NextAction.model_validate_json(stored)
+    expires_at = datetime.fromtimestamp(action.expires_ms / 1000, UTC)
+    return {**action.model_dump(exclude_none=True), "expires_at": write_time(expires_at)}
 
 
 def json_response(status: int, document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> web.Response:

@@ -5,10 +5,13 @@ SELECT asked.id AS asked_id,
        coalesce(first.id, asked.id) AS id,
        asked.service_key_id,
        asked.user_id,
+       asked.operation_type,
        coalesce(first.state, asked.state) AS state,
        coalesce(first.funds, asked.funds) AS funds,
        CASE WHEN first.id IS NULL THEN asked.error_code ELSE first.error_code END AS error_code,
        CASE WHEN first.id IS NULL THEN asked.error_detail ELSE first.error_detail END AS error_detail,
+       CASE WHEN first.id IS NULL THEN asked.parent_id ELSE first.parent_id END AS parent_id,
+       CASE WHEN first.id IS NULL THEN asked.next_action ELSE first.next_action END AS next_action,
        coalesce(first.operation, asked.operation) AS operation,
        coalesce(first.updated_at, asked.updated_at) AS updated_at
 FROM pm.intent AS asked

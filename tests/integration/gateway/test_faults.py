@@ -18,7 +18,7 @@ async def test_an_unforeseen_fault_is_a_problem_document_and_tells_nothing(
         raise ZeroDivisionError("open sesame")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Intents, "_entry", broken)
+        patch.setattr(Intents, "_offer", broken)
         answer = await client.post(key="k")
     assert (answer.status, answer.code, answer.document["retry"]) == (500, "internal_error", "same_key")
     assert answer.headers["Content-Type"] == "application/problem+json"

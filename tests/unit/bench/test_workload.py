@@ -5,7 +5,8 @@ from itertools import islice
 import pytest
 
 from bench.workload import AMOUNT_MINOR_MAX, FUNDS_MINOR, WAITER, Deltas, Section, account
-from gateway.requests import P2PTransferRequest, parse_operation
+from gateway.operations import P2PTransferRequest
+from gateway.requests import parse_operation
 from shared.contracts import Adjustment, Envelope, IntentMessage, Kind, P2PTransfer, read_body
 
 _ID = "0198c1f2-0000-7000-8000-000000000000"

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from gateway.fields import PROXY_CHARS_MAX, QR_CHARS_MAX, TTL_S_MAX, TTL_S_MIN, WORDS_CHARS_MAX
+from gateway.operations import OPERATIONS
 from gateway.problems import PROBLEMS
-from gateway.requests import WORDS_CHARS_MAX, parse_operation
+from gateway.requests import parse_operation
 from gateway.routes import ROUTES
 from gateway.settings import BODY_BYTES_MAX
 from gateway.views import IntentView, ProblemView, RefusalView
@@ -91,13 +93,36 @@ def test_every_path_of_the_document_exists_and_every_path_is_in_the_document() -
             assert f"{path}`" in DOCUMENT or f"`{path}`" in DOCUMENT, path
 
 
+def test_every_operation_has_an_example_that_is_accepted() -> None:
+    """As an integrator would paste it."""
+    bodies = [block for block in blocks("json") if block.startswith('{"operation_type"')]
+    posted = [parse_operation(body.encode()).operation_type for body in bodies]
+    assert posted == ["P2P_TRANSFER", "IPPS_WITHDRAWAL", "THAI_QR_PAY", "QP_TOPUP"]
+
+
+def test_every_field_of_every_operation_stands_in_the_document() -> None:
+    """Those that several operations share are named once, in the first table that has them."""
+    for kind in OPERATIONS.values():
+        for name in kind.request.model_fields:
+            assert f"`{name}" in DOCUMENT, name
+
+
 def test_the_examples_keep_the_promise_of_the_models() -> None:
     """Answers as they are sent."""
-    _, intent, refused, problem = (json.loads(block) for block in blocks("json"))
-    IntentView.model_validate(intent)
+    shown = [json.loads(block) for block in blocks("json")]
+    intents = [document for document in shown if "state" in document]
+    problems = [document for document in shown if "type" in document]
+    (refused,) = (document for document in shown if set(document) == {"code", "detail", "retry", "retryable"})
+    views = [IntentView.model_validate(document) for document in intents]
+    assert [view.operation and view.operation.operation_type for view in views] == [
+        "P2P_TRANSFER", "QP_TOPUP", "QP_TOPUP", "LATE_CREDIT",
+    ]  # fmt: skip
     RefusalView.model_validate(refused)
-    shown = ProblemView.model_validate(problem)
-    assert (shown.title, shown.status) == (PROBLEMS[shown.code].title, PROBLEMS[shown.code].status)
+    for document in problems:
+        problem = ProblemView.model_validate(document)
+        kind = PROBLEMS[problem.code]
+        assert (problem.title, problem.status, problem.retry) == (kind.title, kind.status, kind.retry)
+    assert {document["code"] for document in problems} == {"amount_out_of_range", "psp_unavailable"}
 
 
 def test_the_numbers_of_the_document_are_the_numbers_of_the_code() -> None:
@@ -105,3 +130,6 @@ def test_the_numbers_of_the_document_are_the_numbers_of_the_code() -> None:
     assert f"at most {TOLERANCE_S} off" in DOCUMENT
     assert f"over {BODY_BYTES_MAX // 1024} KiB" in DOCUMENT
     assert f"1 to {WORDS_CHARS_MAX} characters" in DOCUMENT
+    assert f"up to {PROXY_CHARS_MAX} characters" in DOCUMENT
+    assert f"up to {QR_CHARS_MAX} characters of printable ASCII" in DOCUMENT
+    assert f"{TTL_S_MIN} to {TTL_S_MAX} seconds" in DOCUMENT

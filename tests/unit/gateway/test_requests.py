@@ -8,14 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.operations import AdjustmentRequest, P2PTransferRequest
 from gateway.problems import Problem
-from gateway.requests import (
-    AdjustmentRequest,
-    P2PTransferRequest,
-    parse_nothing,
-    parse_open_account,
-    parse_operation,
-)
+from gateway.requests import parse_nothing, parse_open_account, parse_operation
 
 DECEIVING = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
 TRANSFER: dict[str, Any] = {
