@@ -192,6 +192,14 @@ async def test_a_code_paid_before_its_answer_was_lost_is_paid(world: World) -> N
     assert (paid.outcome, paid.amount_minor) == (Outcome.PAID, job.amount_minor)
 
 
+async def test_a_code_unknown_under_its_id_is_looked_for_by_our_order(world: World) -> None:
+    """The order is what we chose ourselves."""
+    job = a_topup()
+    await world.submit(job)
+    (payment,) = await world.pay(job)
+    assert facts(await world.ask(job, psp_ids={"qrc_id": "AD" + "0" * 30})) == [(RESULT, Outcome.PAID, payment)]
+
+
 async def test_questions_that_fail_change_nothing(world: World) -> None:
     """Neither the code's nor the payments' failure is a fact."""
     for broken in ("find", "payments"):
@@ -215,6 +223,21 @@ async def test_an_unpaid_code_is_cancelled(world: World) -> None:
     assert facts(await world.ask(job)) == [(RESULT, Outcome.EXPIRED, None)]
     with pytest.raises(ControlError, match="NOT_PAYABLE"):
         await world.pay(job)
+
+
+async def test_a_code_cancelled_after_a_declined_payment_was_cancelled(world: World) -> None:
+    """It is not the payment that ended it."""
+    job = a_topup()
+    await world.submit(job)
+    await world.pay(job, scenario="payment_declined:insufficient_funds")
+    ((_, ended),) = await world.ask(job, Action.CANCEL)
+    assert (ended.outcome, ended.code) == (Outcome.EXPIRED, "cancelled")
+
+
+async def test_a_code_that_qp_never_had_is_not_found_and_nothing_is_cancelled(world: World) -> None:
+    """Which bars nothing."""
+    ((_, ended),) = await world.ask(a_topup(), Action.CANCEL, inquire_first=True)
+    assert (ended.outcome, ended.final, ended.fenced) == (Outcome.NOT_FOUND, False, False)
 
 
 async def test_a_code_that_was_paid_or_is_being_paid_is_not_cancelled(world: World) -> None:
