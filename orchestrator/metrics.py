@@ -2,6 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter
 
+from shared.contracts import ResultMessage
 from shared.states import IntentState
 
 
@@ -25,3 +26,29 @@ class IntakeMetrics:
     def lost_race(self) -> None:
         """Count one decision that was already made."""
         self._races.inc()
+
+
+class ResultMetrics:
+    """What the results workers count: words of PSPs, and decisions made of them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._heard = Counter(
+            "paymesh_psp_results_heard",
+            "What PSPs and their adapters said.",
+            ["psp", "source", "outcome"],
+            registry=registry,
+        )
+        self._decisions = Counter(
+            "paymesh_psp_intents_decided",
+            "Intents that a PSP's word has moved on.",
+            ["psp", "state", "reason"],
+            registry=registry,
+        )
+
+    def heard(self, psp: str, said: ResultMessage) -> None:
+        """Count one entry."""
+        self._heard.labels(psp, said.source, said.outcome).inc()
+
+    def decided(self, psp: str, state: IntentState, reason: str | None) -> None:
+        """Count one decision."""
+        self._decisions.labels(psp, state, reason or "").inc()

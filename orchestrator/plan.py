@@ -1,35 +1,63 @@
-"""Planning: from an accepted operation to the legs that will carry it, or to a refusal. Pure.
+"""Planning: from an accepted operation to what will be carried out, or to a refusal. Pure.
 
 The plan is written down before it is carried out, and carried out byte for byte: whatever the configuration says
 by then, a redelivered intent submits the plan that was stored. This module must never touch a store or a clock.
 """
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final, assert_never
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, Protocol
 
-from orchestrator.routing import Route, choose
-from shared.accounts import Account, AccountKind, equity, parse_account, transit
-from shared.contracts import Adjustment, Operation, P2PTransfer
+from orchestrator.legs import child_legs, destination, internal_legs, topup_legs, withdrawal_legs
+from orchestrator.references import reference_for
+from orchestrator.routing import Route, candidates
+from shared.contracts import Adjustment, ChildOperation, Operation, P2PTransfer, QpTopup
 from shared.errors import BadInput, require
-from shared.ids import LEGS_PER_PLAN_MAX
+from shared.ids import LEGS_PER_PLAN_MAX, IntentId
 from shared.ledger.chain import Leg
 from shared.ledger.codes import LegCode
+from shared.psp import Manifest
 
 PLAN_VERSION: Final = 1
 _PLAN_JSON: Final = json.JSONEncoder(separators=(",", ":"))
 
 
+class PlanKind(StrEnum):
+    """How a plan is carried out."""
+
+    MOVE = "move"
+    """Its legs are moved at once; whatever the ledger says is the end of it."""
+    HOLD = "hold"
+    """Its legs are held, a PSP is asked to pay, and they are posted or voided by what it says."""
+    CREDIT = "credit"
+    """A PSP is asked first; the legs are moved, for the amount that it confirms, once somebody has paid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """What is asked of the PSP; personal values of `destination` are sealed."""
+
+    psp: str
+    operation: str
+    reference: str
+    amount_minor: int
+    currency: str
+    destination: Mapping[str, str] = field(default_factory=dict)
+    test_scenario: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one attempt will do: its channel, the route that chose it, and every leg in order."""
+    """What one attempt will do: its channel, the route that chose it, every leg in order, and what a PSP is asked."""
 
     channel: str
     route_id: int
     route_version: int
     legs: tuple[Leg, ...]
+    kind: PlanKind = PlanKind.MOVE
+    dispatch: Dispatch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,83 +68,128 @@ class Refusal:
     detail: str
 
 
-def plan_operation(operation: Operation, *, routes: Sequence[Route], is_open: Callable[[str], bool]) -> Plan | Refusal:
-    """Plan an operation, or say why not.
+class Channels(Protocol):
+    """What is known about PSPs at the moment."""
+
+    def manifest_of_channel(self, channel: str) -> Manifest | None:
+        """Return what the PSP behind a channel promises, None where there is no such PSP."""
+        ...
+
+    def refusal(self, psp: str, operation: str) -> str | None:
+        """Say in a word why the PSP takes nothing on, None where it does."""
+        ...
+
+
+def plan_operation(
+    operation: Operation,
+    *,
+    intent: IntentId,
+    routes: Sequence[Route],
+    is_open: Callable[[str], bool],
+    channels: Channels,
+) -> Plan | Refusal:
+    """Plan the first attempt at an operation, or say why not.
 
     Args:
         operation: as accepted by the gateway; validated here once more, since each hop trusts nobody.
+        intent: whose operation it is; our reference at a PSP follows from it.
         routes: the routes in force, in priority order.
         is_open: whether an account of that name has been opened.
+        channels: the PSPs, and whether they take anything on.
     """
+    fitting = candidates(routes, operation.operation_type, operation.currency, operation.amount_minor)
+    if not fitting:
+        return Refusal("no_route", "no channel carries this operation type, currency and amount at present")
     try:
-        legs = _legs(operation)
+        plan = (
+            _internal(operation, fitting[0])
+            if isinstance(operation, P2PTransfer | Adjustment)
+            else _through_psp(operation, intent, fitting, channels)
+        )
     except BadInput as error:
         return Refusal(error.code, str(error))
-    if len(legs) > LEGS_PER_PLAN_MAX:
-        return Refusal("plan_too_long", f"the plan would need {len(legs)} legs; {LEGS_PER_PLAN_MAX} are allowed")
-    route = choose(routes, operation.operation_type, operation.currency, operation.amount_minor)
-    if route is None:
-        return Refusal("no_route", "no channel carries this operation type, currency and amount at present")
-    for name in dict.fromkeys(name for leg in legs for name in (leg.debit, leg.credit)):
+    return plan if isinstance(plan, Refusal) else _checked(plan, is_open)
+
+
+def plan_child(operation: ChildOperation) -> Plan:
+    """Plan an intent that a PSP's payment opened: no route decides about money that has moved already."""
+    return Plan(operation.psp.upper(), 0, 0, child_legs(operation))
+
+
+def _checked(plan: Plan, is_open: Callable[[str], bool]) -> Plan | Refusal:
+    if len(plan.legs) > LEGS_PER_PLAN_MAX:
+        return Refusal("plan_too_long", f"the plan would need {len(plan.legs)} legs; {LEGS_PER_PLAN_MAX} are allowed")
+    for name in dict.fromkeys(name for leg in plan.legs for name in (leg.debit, leg.credit)):
         if not is_open(name):
             return Refusal("unknown_account", f"no account named {name} has been opened")
-    return Plan(route.channel, route.id, route.version, legs)
+    return plan
 
 
-def _legs(operation: Operation) -> tuple[Leg, ...]:
-    match operation:
-        case P2PTransfer():
-            return _p2p_legs(operation)
-        case Adjustment():
-            return _adjustment_legs(operation)
-        case _ as unreachable:
-            assert_never(unreachable)
+def _internal(operation: P2PTransfer | Adjustment, route: Route) -> Plan:
+    return Plan(route.channel, route.id, route.version, internal_legs(operation))
 
 
-def _p2p_legs(operation: P2PTransfer) -> tuple[Leg, ...]:
-    _wallet(operation.from_account, operation.currency)
-    _wallet(operation.to_account, operation.currency)
-    if operation.from_account == operation.to_account:
-        raise BadInput("an account cannot pay itself", code="self_transfer")
-    between = transit(operation.currency)
-    return (
-        Leg(operation.from_account, between, operation.amount_minor, LegCode.P2P_PAY),
-        Leg(between, operation.to_account, operation.amount_minor, LegCode.P2P_RECEIVE),
+def _through_psp(operation: Any, intent: IntentId, routes: Sequence[Route], channels: Channels) -> Plan | Refusal:
+    """Plan with the first channel whose PSP takes it on; nothing is held for one that does not."""
+    refused: list[str] = []
+    too_much = False
+    for route in routes:
+        manifest = channels.manifest_of_channel(route.channel)
+        rules = manifest.operations.get(operation.operation_type) if manifest is not None else None
+        if manifest is None or rules is None or rules.currency != operation.currency:
+            continue
+        if not rules.min_minor <= operation.amount_minor <= rules.max_minor:
+            too_much = True
+            continue
+        reason = channels.refusal(manifest.psp, operation.operation_type)
+        if reason is not None:
+            refused.append(f"{route.channel}: {reason}")
+            continue
+        return _asked(operation, intent, route, manifest)
+    if refused:
+        return Refusal("psp_unavailable", f"no channel takes it on at the moment ({', '.join(refused)})")
+    if too_much:
+        return Refusal("amount_out_of_range", "the amount lies outside what the channels of this operation carry")
+    return Refusal("no_route", "no channel carries this operation type, currency and amount at present")
+
+
+def _asked(operation: Any, intent: IntentId, route: Route, manifest: Manifest) -> Plan:
+    money_in = isinstance(operation, QpTopup)
+    legs = topup_legs(operation, manifest.psp) if money_in else withdrawal_legs(operation, manifest.psp)
+    dispatch = Dispatch(
+        psp=manifest.psp,
+        operation=operation.operation_type,
+        reference=reference_for(intent, 1, manifest.reference),
+        amount_minor=operation.amount_minor,
+        currency=operation.currency,
+        destination=destination(operation),
+        test_scenario=operation.test_scenario,
     )
-
-
-def _adjustment_legs(operation: Adjustment) -> tuple[Leg, ...]:
-    _wallet(operation.account, operation.currency)
-    between, house = transit(operation.currency), equity(operation.currency)
-    payer, payee = (house, operation.account) if operation.direction == "CREDIT" else (operation.account, house)
-    return (
-        Leg(payer, between, operation.amount_minor, LegCode.ADJUSTMENT_TAKE),
-        Leg(between, payee, operation.amount_minor, LegCode.ADJUSTMENT_GIVE),
-    )
-
-
-_account: Final = lru_cache(maxsize=65_536)(parse_account)
-
-
-def _wallet(name: str, currency: str) -> Account:
-    account = _account(name)
-    if account.kind not in (AccountKind.USER, AccountKind.MERCHANT):
-        raise BadInput("only user and merchant accounts can pay or be paid", code="account_not_payable")
-    if account.currency.code != currency:
-        raise BadInput("the account is kept in another currency", code="currency_mismatch")
-    return account
+    kind = PlanKind.CREDIT if money_in else PlanKind.HOLD
+    return Plan(route.channel, route.id, route.version, legs, kind, dispatch)
 
 
 def write_plan(plan: Plan) -> str:
     """Return the plan as the JSON text to store."""
-    return _PLAN_JSON.encode(
-        {
-            "v": PLAN_VERSION,
-            "channel": plan.channel,
-            "route": {"id": plan.route_id, "version": plan.route_version},
-            "legs": [[leg.debit, leg.credit, leg.amount_minor, int(leg.code)] for leg in plan.legs],
+    stored: dict[str, Any] = {
+        "v": PLAN_VERSION,
+        "channel": plan.channel,
+        "route": {"id": plan.route_id, "version": plan.route_version},
+        "legs": [[leg.debit, leg.credit, leg.amount_minor, int(leg.code)] for leg in plan.legs],
+    }
+    if plan.dispatch is not None:
+        asked = plan.dispatch
+        stored["kind"] = plan.kind
+        stored["dispatch"] = {
+            "psp": asked.psp,
+            "operation": asked.operation,
+            "reference": asked.reference,
+            "amount_minor": asked.amount_minor,
+            "currency": asked.currency,
+            "destination": dict(asked.destination),
+            "test_scenario": asked.test_scenario,
         }
-    )
+    return _PLAN_JSON.encode(stored)
 
 
 def read_plan(text: str) -> Plan:
@@ -128,4 +201,7 @@ def read_plan(text: str) -> Plan:
     stored = json.loads(text)
     require(stored.get("v") == PLAN_VERSION, f"a stored plan of version {stored.get('v')}")
     legs = tuple(Leg(debit, credit, amount, LegCode(code)) for debit, credit, amount, code in stored["legs"])
-    return Plan(stored["channel"], stored["route"]["id"], stored["route"]["version"], legs)
+    route, asked = stored["route"], stored.get("dispatch")
+    if asked is None:
+        return Plan(stored["channel"], route["id"], route["version"], legs)
+    return Plan(stored["channel"], route["id"], route["version"], legs, PlanKind(stored["kind"]), Dispatch(**asked))

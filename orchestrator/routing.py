@@ -1,4 +1,4 @@
-"""Routing: which channel carries an operation of this type, currency and amount. Pure.
+"""Routing: which channels can carry an operation of this type, currency and amount. Pure.
 
 The route chosen is pinned in the intent's plan with its version, so a later change of the routes never touches an
 intent that has been planned.
@@ -6,10 +6,6 @@ intent that has been planned.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
-
-INTERNAL_P2P: Final = "INTERNAL_P2P"
-INTERNAL_ADJUSTMENT: Final = "INTERNAL_ADJUSTMENT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +29,6 @@ class Route:
         )
 
 
-def choose(routes: Sequence[Route], operation_type: str, currency: str, amount_minor: int) -> Route | None:
-    """Return the first route, in priority order, that takes the operation."""
-    return next((route for route in routes if route.takes(operation_type, currency, amount_minor)), None)
+def candidates(routes: Sequence[Route], operation_type: str, currency: str, amount_minor: int) -> list[Route]:
+    """Return the routes that take the operation, in priority order: the first is chosen while its channel is well."""
+    return [route for route in routes if route.takes(operation_type, currency, amount_minor)]

@@ -1,29 +1,42 @@
 """The saga's decisions: what the ledger's answer makes of an intent. Pure.
 
-`decide` maps a verdict on a chain to a path through the states; `TRANSITIONS` has the last word on whether the path
-is legal. The state follows the ledger, never a message. Time, ids and stores are somebody else's business, and must
-stay so.
+Each function maps a verdict on a chain to a path through the states; `TRANSITIONS` has the last word on whether the
+path is legal. The state follows the ledger, never a message. Time, ids and stores are somebody else's business, and
+must stay so.
 """
 
 import json
 from dataclasses import dataclass
+from typing import Final
 
+from orchestrator.plan import PlanKind
 from shared.errors import violated
 from shared.ledger.outcome import ChainOutcome, Verdict
 from shared.states import Funds, IntentState, check_path
 
-_EXPLANATIONS = {
+_S = IntentState
+_EXPLANATIONS: Final = {
     "insufficient_funds": "the paying account does not hold enough",
     "account_closed": "one of the accounts is closed",
     "unknown_account": "one of the accounts does not exist in the ledger",
     # The ledger tells the reason of a refusal once; a crash before it was written down leaves only that it was refused.
     "attempt_burned": "the ledger refused this attempt earlier",
+    "not_submitted": "the payment was never handed to the provider, and never will be",
+    "not_found": "the provider does not know the payment, and refuses it should it still arrive",
+    "expired": "nobody paid in time",
+    "cancelled": "the request was taken back before anybody paid",
+    "reversed": "the provider paid, and took the payment back",
+    "credit_refused": "the wallet cannot be credited; the money is kept in suspense",
+    "hold_already_voided": "the held funds had been released under other ids",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Where an intent goes: every state on the way, the present one first, and what becomes of its funds."""
+    """Where an intent goes: every state on the way, the present one first, and what becomes of its funds.
+
+    A path of one state changes nothing but when the PSP is asked next.
+    """
 
     path: tuple[IntentState, ...]
     funds: Funds
@@ -42,30 +55,71 @@ class Decision:
         return json.dumps({"error": self.error_code})
 
 
-_SETTLED_AT_ONCE = Decision(
-    (IntentState.VALIDATED, IntentState.AUTHORIZED, IntentState.SETTLED),
-    Funds.MOVED,
-)
+_SETTLED_AT_ONCE: Final = Decision((_S.VALIDATED, _S.AUTHORIZED, _S.SETTLED), Funds.MOVED)
+_HELD: Final = Decision((_S.VALIDATED, _S.AUTHORIZED), Funds.HELD)
+_ASKED: Final = Decision((_S.VALIDATED, _S.AUTHORIZED), Funds.NONE)
 
 
-def decide(state: IntentState, verdict: Verdict) -> Decision:
-    """Decide what an instant move's verdict makes of a VALIDATED intent.
+def explained(code: str) -> str:
+    """Return the sentence for a stable code."""
+    return _EXPLANATIONS.get(code, "the provider declined the payment")
+
+
+def decide(state: IntentState, kind: PlanKind, verdict: Verdict | None) -> Decision:
+    """Decide what the verdict on the first chain of a VALIDATED intent makes of it; None where its plan has none.
 
     An instant channel records AUTHORIZED and SETTLED in one step: holding and moving are the same chain.
 
     Raises:
         InvariantViolation: the verdict cannot belong to an intent in that state.
     """
-    if state is not IntentState.VALIDATED:
+    if state is not _S.VALIDATED:
         violated(f"a move's verdict for an intent that is {state}")
+    if verdict is None:
+        return _ASKED if kind is PlanKind.CREDIT else violated(f"a plan to {kind} without a chain")
     match verdict.outcome:
         case ChainOutcome.DONE:
-            decision = _SETTLED_AT_ONCE
+            decision = _HELD if kind is PlanKind.HOLD else _SETTLED_AT_ONCE
         case ChainOutcome.DECLINED:
             code = verdict.code or "declined"
             detail = _EXPLANATIONS.get(code, "the ledger refused the move")
-            decision = Decision((state, IntentState.REJECTED), Funds.NONE, code, detail)
+            decision = Decision((state, _S.REJECTED), Funds.NONE, code, detail)
         case unexpected:
-            violated(f"an instant move cannot end {unexpected}")
+            violated(f"a first chain cannot end {unexpected}")
+    check_path(decision.path)
+    return decision
+
+
+def settled(state: IntentState) -> Decision:
+    """Decide that the money moved: posted, or credited."""
+    return _ending(state, Decision((state, _S.SETTLED), Funds.MOVED))
+
+
+def failed(state: IntentState, code: str, *, funds: Funds = Funds.NONE) -> Decision:
+    """Decide that it did not, for the reason `code`."""
+    return _ending(state, Decision((state, _S.FAILED), funds, code, explained(code)))
+
+
+def expired(state: IntentState, code: str) -> Decision:
+    """Decide that nobody paid; an intent that was in doubt fails, since people have looked at it."""
+    if state is _S.IN_DOUBT:
+        return failed(state, code)
+    return _ending(state, Decision((state, _S.EXPIRED), Funds.NONE, code, explained(code)))
+
+
+def doubted(state: IntentState, funds: Funds) -> Decision:
+    """Decide that nobody knows at present; an intent in doubt stays so."""
+    path = (state,) if state is _S.IN_DOUBT else (state, _S.IN_DOUBT)
+    return _ending(state, Decision(path, funds))
+
+
+def unchanged(state: IntentState, funds: Funds) -> Decision:
+    """Decide nothing but when to ask again."""
+    return Decision((state,), funds)
+
+
+def _ending(state: IntentState, decision: Decision) -> Decision:
+    if state not in (_S.AUTHORIZED, _S.IN_DOUBT):
+        violated(f"a provider's answer ends an intent that is {state}")
     check_path(decision.path)
     return decision

@@ -92,3 +92,13 @@ def transit(ccy: str) -> str:
 def equity(ccy: str) -> str:
     """Name the other side of adjustments in `ccy`."""
     return f"equity:{ccy}"
+
+
+def at_psp(psp: str, ccy: str) -> str:
+    """Name our money at a PSP."""
+    return f"psp:{psp}:{ccy}"
+
+
+def suspense(psp: str, ccy: str) -> str:
+    """Name the account of money at a PSP that no plan accounts for."""
+    return f"suspense:{psp}:{ccy}"

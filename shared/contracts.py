@@ -106,6 +106,7 @@ class Message(BaseModel):
 
 Amount = Annotated[int, Field(ge=1, le=AMOUNT_MINOR_MAX)]
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
+PspId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{1,15}\z")]
 
 
 class Metadata(Message):
@@ -148,7 +149,91 @@ class Adjustment(Message):
     requires_monitoring: bool = False
 
 
-Operation = Annotated[P2PTransfer | Adjustment, Field(discriminator="operation_type")]
+class IppsWithdrawal(Message):
+    """Pay out of a wallet to a PromptPay proxy or a bank account."""
+
+    operation_type: Literal["IPPS_WITHDRAWAL"] = "IPPS_WITHDRAWAL"
+    from_account: str
+    amount_minor: Amount
+    currency: str
+    proxy_type: Literal["MOBILE", "NATIONAL_ID", "EWALLET", "BANK_ACCOUNT"]
+    proxy: str
+    """Sealed: the number that names the payee's account."""
+    bank_code: str | None = None
+    """Three digits, with BANK_ACCOUNT."""
+    recipient_name: str | None = None
+    """Sealed: whom the payer believes to pay."""
+    comment: str | None = None
+    """Sealed: what the payer writes to the payee."""
+    test_scenario: str | None = None
+    metadata: Metadata = Metadata()
+    requires_monitoring: bool = False
+
+
+class ThaiQrPay(Message):
+    """Pay a Thai QR code out of a wallet."""
+
+    operation_type: Literal["THAI_QR_PAY"] = "THAI_QR_PAY"
+    from_account: str
+    amount_minor: Amount
+    currency: str
+    qr: str
+    """Sealed: the code as scanned."""
+    comment: str | None = None
+    """Sealed: what the payer writes to the payee."""
+    test_scenario: str | None = None
+    metadata: Metadata = Metadata()
+    requires_monitoring: bool = False
+
+
+class QpTopup(Message):
+    """Let somebody pay into a wallet through SBP."""
+
+    operation_type: Literal["QP_TOPUP"] = "QP_TOPUP"
+    to_account: str
+    amount_minor: Amount
+    currency: str
+    ttl_s: int | None = Field(default=None, ge=60, le=259_200)
+    """How long the code may be paid; None leaves it to the PSP."""
+    static: bool = False
+    """The code may be paid any number of times."""
+    comment: str | None = None
+    """Sealed: what the payer sees."""
+    test_scenario: str | None = None
+    metadata: Metadata = Metadata()
+    requires_monitoring: bool = False
+
+
+Operation = Annotated[
+    P2PTransfer | Adjustment | IppsWithdrawal | ThaiQrPay | QpTopup, Field(discriminator="operation_type")
+]
+
+
+class ChildType(StrEnum):
+    """What an intent does that nobody posted: a PSP's payment opened it, linked to the intent that it named."""
+
+    LATE_CREDIT = "LATE_CREDIT"
+    """A payment that came late, or on top of another, goes to the wallet all the same."""
+    REVERSAL = "REVERSAL"
+    """A payment that the PSP took back is taken back here."""
+    SUSPENSE = "SUSPENSE"
+    """Money that no wallet can be charged or credited for is kept where people look at it."""
+
+
+class ChildOperation(Message):
+    """The operation of an intent that a PSP's payment opened; stored with it, never streamed."""
+
+    operation_type: ChildType
+    account: str
+    """The wallet, or the suspense account."""
+    direction: Literal["in", "out"]
+    """Whether our money at the PSP went up or down."""
+    amount_minor: Amount
+    currency: str
+    psp: PspId
+    psp_transaction_id: str
+    metadata: Metadata = Metadata()
+    requires_monitoring: bool = False
 
 
 class IntentMessage(Message):
@@ -178,10 +263,11 @@ class ResumeMessage(Message):
     reason: str
 
 
-PspId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{1,15}\z")]
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}\z")]
 """A stable word of ours, such as ``unknown_proxy``; never a PSP's own text."""
 Word = Annotated[str, Field(max_length=512)]
+Sealed = Annotated[str, Field(max_length=1024)]
+"""A word, or a text of up to 560 bytes as `shared.sealing` leaves it: a third longer, and with its key's id."""
 UnixMs = Annotated[int, Field(ge=0, le=1 << 52)]
 
 NOBODY_KNOWS: Final = str(UUID(int=0))
@@ -219,7 +305,7 @@ class JobMessage(Message):
     """``<mesh id>:<epoch>`` at that time."""
     inquire_first: bool = False
     """The stores were restored since: it may have been submitted already, so it is never submitted again."""
-    destination: dict[str, Word] = {}
+    destination: dict[str, Sealed] = {}
     """Where the money goes; personal values are sealed with the intent id as context and the name as field."""
     psp_ids: dict[str, Word] = {}
     """What the PSP calls it, as far as known: ``qrc_id``, ``txn_no``."""

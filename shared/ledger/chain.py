@@ -44,6 +44,11 @@ def _resolved(name: str) -> tuple[int, int]:
     return account.id, account.currency.number
 
 
+def id_of_account(name: str) -> int:
+    """Return the ledger's id of an account, from memory where it was needed before."""
+    return _resolved(name)[0]
+
+
 def _check_count(count: int) -> None:
     require(1 <= count <= LEGS_PER_PLAN_MAX, f"a chain has 1 to {LEGS_PER_PLAN_MAX} legs, not {count}")
 

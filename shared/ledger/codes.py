@@ -24,3 +24,27 @@ class LegCode(IntEnum):
     """The side that gives (equity on a credit, the wallet on a debit) → transit."""
     ADJUSTMENT_GIVE = 202
     """Transit → the side that gets."""
+
+    WITHDRAWAL_TAKE = 301
+    """Payer's wallet → transit, held until the PSP has said what became of it."""
+    WITHDRAWAL_SEND = 302
+    """Transit → our account at the PSP, held along with it."""
+
+    TOPUP_RECEIVE = 401
+    """Our account at the PSP → transit."""
+    TOPUP_GIVE = 402
+    """Transit → the wallet that was topped up."""
+    LATE_CREDIT_RECEIVE = 403
+    """As TOPUP_RECEIVE, for a payment that came after its intent was decided, or on top of another."""
+    LATE_CREDIT_GIVE = 404
+    """As TOPUP_GIVE, for such a payment."""
+
+    REVERSAL_TAKE = 501
+    """The side that got a payment which the PSP took back → transit."""
+    REVERSAL_GIVE = 502
+    """Transit → the side that had paid."""
+
+    SUSPENSE_TAKE = 601
+    """The side that gives money which no plan accounts for → transit."""
+    SUSPENSE_GIVE = 602
+    """Transit → the side that gets it."""

@@ -7,12 +7,14 @@ import pytest
 
 from orchestrator.plan import Refusal, plan_operation
 from orchestrator.records import read_intents
+from orchestrator.routing import Route
 from shared.errors import InvariantViolation, OutcomeUnknown
 from shared.ids import ATTEMPT_MAX, LEG_MAX, IntentId, Phase, intent_id, transfer_id
 from shared.ledger.chain import Leg, build_chain
 from shared.ledger.outcome import ChainOutcome
 from shared.ledger.submit import burn_attempt
 from shared.streams.verdicts import Done, HandBack
+from tests.channels import FixedChannels
 from tests.integration.orchestrator.paused import Deaf, Paused, Wrapped
 from tests.integration.orchestrator.world import World, intent_entry, message, new_id, p2p, resume_entry
 
@@ -233,7 +235,13 @@ async def test_id_of_a_month_without_a_partition_fails_no_batch(world: World) ->
 def test_plans_and_attempts_beyond_their_bits_are_refused_not_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
     """A leg or attempt that would overflow into another's ids is refused before it has an id."""
     monkeypatch.setattr("orchestrator.plan.LEGS_PER_PLAN_MAX", 1)
-    refusal = plan_operation(p2p("user:a:THB", "user:b:THB", 1), routes=(), is_open=lambda _: True)
+    refusal = plan_operation(
+        p2p("user:a:THB", "user:b:THB", 1),
+        intent=new_id(),
+        routes=(Route(1, 1, "P2P_TRANSFER", None, 1, 1, "INTERNAL_P2P"),),
+        is_open=lambda _: True,
+        channels=FixedChannels(),
+    )
     assert isinstance(refusal, Refusal)
     assert refusal.code == "plan_too_long"
     for attempt, leg in ((ATTEMPT_MAX + 1, 0), (0, 0), (1, LEG_MAX + 1)):

@@ -9,9 +9,11 @@ from uuid import UUID
 from prometheus_client import CollectorRegistry
 
 from orchestrator.accounts import OpenAccounts
+from orchestrator.carry_out import CarryOut
 from orchestrator.intake import Intake
 from orchestrator.metrics import IntakeMetrics
 from orchestrator.route_register import RouteRegister
+from shared.clock import wall_ms
 from shared.contracts import (
     Adjustment,
     Envelope,
@@ -26,6 +28,9 @@ from shared.db.pool import Pool
 from shared.ids import IntentId, account_id, intent_id
 from shared.ledger.port import Ledger
 from shared.streams.verdicts import Entry, Verdict
+from tests.channels import FixedChannels
+
+EPOCH = "0198c1f2-0000-7000-8000-000000000000:1"
 
 _serial = itertools.count(1)
 
@@ -86,6 +91,8 @@ class World:
 
     pool: Pool
     ledger: Ledger
+    channels: FixedChannels = field(default_factory=FixedChannels)
+    poked: list[str] = field(default_factory=list)
     tag: str = field(default_factory=lambda: f"{time.time_ns():x}")
 
     def wallet(self, name: str) -> str:
@@ -100,8 +107,21 @@ class World:
             pool=self.pool,
             ledger=ledger or self.ledger,
             routes=routes,
+            channels=self.channels,
             known=known or OpenAccounts(pool=self.pool),
+            carry_out=self.carry_out(ledger),
+        )
+
+    def carry_out(self, ledger: Ledger | None = None) -> CarryOut:
+        """Another orchestrator's hands."""
+        return CarryOut(
+            pool=self.pool,
+            ledger=ledger or self.ledger,
             metrics=IntakeMetrics(CollectorRegistry()),
+            epoch=EPOCH,
+            manifest=self.channels.manifest,
+            poke=self.poked.append,
+            clock_ms=wall_ms,
         )
 
     async def handle(self, *entries: Entry) -> Sequence[Verdict]:

@@ -7,23 +7,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.plan import Plan, Refusal, plan_operation, read_plan, write_plan
-from orchestrator.routing import Route, choose
+from orchestrator.routing import Route, candidates
 from shared.contracts import Adjustment, P2PTransfer
 from shared.errors import InvariantViolation
+from shared.ids import intent_id
 from shared.ledger.codes import LegCode
 from shared.money import AMOUNT_MINOR_MAX
+from tests.channels import FixedChannels
 
 ROUTES = (
     Route(1, 1, "P2P_TRANSFER", None, 1, AMOUNT_MINOR_MAX, "INTERNAL_P2P"),
     Route(2, 3, "ADJUSTMENT", None, 1, AMOUNT_MINOR_MAX, "INTERNAL_ADJUSTMENT"),
 )
+INTENT = intent_id(1_763_000_000_000_000, 0, 7)
 PARTS = st.text("abcXYZ019_-", min_size=1, max_size=64)
 AMOUNTS = st.integers(1, AMOUNT_MINOR_MAX)
 
 
 def planned(operation: P2PTransfer | Adjustment) -> Plan:
     """The plan of an operation whose accounts are all open."""
-    plan = plan_operation(operation, routes=ROUTES, is_open=lambda _: True)
+    plan = plan_operation(operation, intent=INTENT, routes=ROUTES, is_open=lambda _: True, channels=FixedChannels())
     assert isinstance(plan, Plan)
     return plan
 
@@ -73,7 +76,9 @@ def test_plan_of_an_unknown_version_is_never_guessed_at() -> None:
 def test_refusals_name_the_account_that_is_not_open() -> None:
     """Fixed accounts are checked too: without transit nothing can move."""
     operation = P2PTransfer(from_account="user:a:THB", to_account="user:b:THB", amount_minor=5, currency="THB")
-    refusal = plan_operation(operation, routes=ROUTES, is_open=lambda name: name != "transit:THB")
+    refusal = plan_operation(
+        operation, intent=INTENT, routes=ROUTES, is_open=lambda name: name != "transit:THB", channels=FixedChannels()
+    )
     assert refusal == Refusal("unknown_account", "no account named transit:THB has been opened")
 
 
@@ -84,7 +89,9 @@ def test_routes_are_tried_in_order_by_type_currency_and_amount() -> None:
         Route(2, 1, "P2P_TRANSFER", None, 150, 300, "B"),
     )
     chosen = {
-        (currency, amount): route.channel if (route := choose(routes, "P2P_TRANSFER", currency, amount)) else None
+        (currency, amount): next(
+            (route.channel for route in candidates(routes, "P2P_TRANSFER", currency, amount)), None
+        )
         for currency in ("THB", "USD")
         for amount in (99, 100, 200, 201, 300, 301)
     }
@@ -102,4 +109,4 @@ def test_routes_are_tried_in_order_by_type_currency_and_amount() -> None:
         ("USD", 300): "B",
         ("USD", 301): None,
     }
-    assert choose(routes, "ADJUSTMENT", "THB", 150) is None
+    assert candidates(routes, "ADJUSTMENT", "THB", 150) == []

@@ -178,6 +178,16 @@ def test_codes_are_final() -> None:
         "P2P_RECEIVE": 102,
         "ADJUSTMENT_TAKE": 201,
         "ADJUSTMENT_GIVE": 202,
+        "WITHDRAWAL_TAKE": 301,
+        "WITHDRAWAL_SEND": 302,
+        "TOPUP_RECEIVE": 401,
+        "TOPUP_GIVE": 402,
+        "LATE_CREDIT_RECEIVE": 403,
+        "LATE_CREDIT_GIVE": 404,
+        "REVERSAL_TAKE": 501,
+        "REVERSAL_GIVE": 502,
+        "SUSPENSE_TAKE": 601,
+        "SUSPENSE_GIVE": 602,
     }
     assert {code.name: code.value for code in AccountCode} == {
         "USER": 1,

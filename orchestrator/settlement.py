@@ -1,0 +1,136 @@
+"""Resolutions into the ledger: what is held is posted or voided, what was paid is credited, and the intent ends.
+
+A stored resolution is carried out by whoever finds it, byte for byte, any number of times. Where the ledger refuses
+it, no state changes and somebody is told: a post or void goes on under fresh ids at the next word of the PSP, while
+money that came in is kept in suspense. This module must never decide what a PSP's word means.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from orchestrator.carry_out import booked_at, holds, movements
+from orchestrator.cases import Known, Resolution
+from orchestrator.plan import PlanKind
+from orchestrator.records import NEVER_S, Record
+from orchestrator.resolve import Alert
+from orchestrator.saga import Decision, expired, failed, settled
+from shared.errors import violated
+from shared.ids import Phase, transfer_id
+from shared.ledger.chain import Leg, build_chain, build_post, build_void
+from shared.ledger.outcome import ChainOutcome
+from shared.ledger.port import Ledger
+from shared.ledger.submit import Chain, Outcome, submit_chains
+from shared.states import Funds, IntentState
+
+CREDIT_REFUSED: Final = "credit_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of one resolution.
+
+    Attributes:
+        record: the decision to write; None where the ledger refused and nothing changes for now.
+        alert: what somebody has to look at.
+        to_suspense: the money came in and cannot be credited.
+    """
+
+    known: Known
+    resolution: Resolution
+    record: Record | None
+    alert: Alert | None = None
+    to_suspense: bool = False
+
+
+async def carry_out_resolutions(ledger: Ledger, standing: Sequence[tuple[Known, Resolution]]) -> list[Settled]:
+    """Carry resolutions of open intents out, all of them in one request, and say what became of each, in order.
+
+    Raises:
+        OutcomeUnknown: no answer from the ledger; carry out again.
+        InvariantViolation: the books contradict themselves.
+    """
+    chains = [_chain(known, resolution) for known, resolution in standing]
+    outcomes = iter(await submit_chains(ledger, [chain for chain in chains if chain]))
+    return [
+        _settled(known, resolution, chain, next(outcomes)) if chain else _closed(known, resolution)
+        for (known, resolution), chain in zip(standing, chains, strict=True)
+    ]
+
+
+def _chain(known: Known, resolution: Resolution) -> Chain:
+    """Build the transfers of a resolution: none for money that was never here."""
+    stored, legs = known.stored, known.plan.legs
+    number = resolution.ledger_attempt
+    match resolution.kind:
+        case "post":
+            held = _held_ids(known)
+            return build_post(stored.id, number, held, [_amount(known, resolution)] * len(held))
+        case "void":
+            return build_void(stored.id, number, _held_ids(known))
+        case "credit":
+            return build_chain(stored.id, number, Phase.CREDIT, _paid_legs(legs, _amount(known, resolution)))
+        case "close":
+            return ()
+
+
+def _settled(known: Known, resolution: Resolution, chain: Chain, outcome: Outcome) -> Settled:
+    state, verdict = known.stored.state, outcome.verdict
+    match verdict.outcome, resolution.kind:
+        case (ChainOutcome.DONE, _) | (ChainOutcome.ALREADY_POSTED, "post") | (ChainOutcome.ALREADY_VOIDED, "void"):
+            return Settled(known, resolution, _done(known, resolution, chain, outcome))
+        case ChainOutcome.ALREADY_POSTED, "void":
+            alert = _alert(known, "posted_though_to_be_voided")
+            return Settled(known, resolution, Record(known.stored, settled(state), next_poll_s=NEVER_S), alert)
+        case ChainOutcome.ALREADY_VOIDED, "post":
+            decision = failed(state, verdict.code or "hold_already_voided")
+            record = Record(known.stored, decision, holds=holds(known.plan.legs, -1), next_poll_s=NEVER_S)
+            return Settled(known, resolution, record, _alert(known, "voided_though_paid"))
+        case ChainOutcome.STUCK, "credit":
+            decision = failed(state, CREDIT_REFUSED, funds=Funds.UNKNOWN)
+            record = Record(known.stored, decision, next_poll_s=NEVER_S)
+            return Settled(known, resolution, record, _alert(known, CREDIT_REFUSED), to_suspense=True)
+        case ChainOutcome.STUCK, _:
+            return Settled(known, resolution, None, _alert(known, f"{resolution.kind}_refused"))
+        case unexpected:
+            return violated(f"intent {known.stored.id}: a resolution cannot end {unexpected}")
+
+
+def _done(known: Known, resolution: Resolution, chain: Chain, outcome: Outcome) -> Record:
+    stored, legs = known.stored, known.plan.legs
+    released = holds(legs, -1) if known.plan.kind is PlanKind.HOLD else ()
+    if resolution.state is not IntentState.SETTLED:
+        decision = failed(stored.state, resolution.code or violated(f"intent {stored.id} fails without a reason"))
+        return Record(stored, decision, holds=released, next_poll_s=NEVER_S)
+    amount = _amount(known, resolution)
+    # Posted under other ids, which only an operator can have done: the read model follows, dated by the intent.
+    at = booked_at(outcome.timestamp_ns) if outcome.timestamp_ns is not None else known.created_at
+    moved = movements(legs, chain, at, [amount] * len(legs))
+    return Record(stored, settled(stored.state), movements=moved, holds=released, next_poll_s=NEVER_S)
+
+
+def _closed(known: Known, resolution: Resolution) -> Settled:
+    code = resolution.code or violated(f"intent {known.stored.id} is closed without a reason")
+    state = known.stored.state
+    decision: Decision = expired(state, code) if resolution.state is IntentState.EXPIRED else failed(state, code)
+    return Settled(known, resolution, Record(known.stored, decision, next_poll_s=NEVER_S))
+
+
+def _held_ids(known: Known) -> list[int]:
+    stored = known.stored
+    return [
+        transfer_id(stored.id, attempt=stored.attempt, phase=Phase.MOVE, leg=leg) for leg in range(len(known.plan.legs))
+    ]
+
+
+def _paid_legs(legs: Sequence[Leg], amount_minor: int) -> list[Leg]:
+    return [replace(leg, amount_minor=amount_minor) for leg in legs]
+
+
+def _amount(known: Known, resolution: Resolution) -> int:
+    amount = resolution.amount_minor
+    return amount if amount is not None else violated(f"intent {known.stored.id} settles for no amount")
+
+
+def _alert(known: Known, kind: str) -> Alert:
+    return Alert(kind, f"{known.dispatch.psp}:{known.stored.id}")
