@@ -120,13 +120,28 @@ async def test_a_bar_whose_result_was_lost_is_found_again(redis_url: str) -> Non
         assert (result.outcome, result.code, result.final) == (Outcome.DECLINED, "cancelled", True)
 
 
-async def test_a_cancellation_says_how_it_stands(fenced: World) -> None:
-    """Paid is paid, whether this agreement has cancellations or not."""
+async def test_a_cancellation_says_how_it_stands(fenced: World, fence: FenceKind) -> None:
+    """Paid is paid: where cancellations are agreed, this one is too late, and elsewhere it is a question."""
     job = a_job()
     await fenced.carried_out(job)
     await fenced.add(job.model_copy(update={"action": Action.CANCEL}))
-    assert (await fenced.result(job, 2)).outcome in (Outcome.PAID, Outcome.PENDING)
+    result = await fenced.result(job, 2)
+    too_late = fence is FenceKind.CANCEL
+    assert (result.outcome, result.code) == (Outcome.PENDING if too_late else Outcome.PAID, None)
+    assert (await fenced.calls())[-1] == ("cancel" if too_late else "status")
+    assert (await fenced.asked(job, 3)).outcome is Outcome.PAID
     assert await fenced.payouts(job) == 1
+
+
+async def test_what_was_given_up_before_it_was_submitted_never_is(fenced: World) -> None:
+    """The permit says so, and the PSP is not asked at all."""
+    job = a_job()
+    await fenced.add(job.model_copy(update={"action": Action.CANCEL}))
+    result = await fenced.result(job)
+    assert (result.outcome, result.final) == (Outcome.NOT_SUBMITTED, True)
+    await fenced.add(job)
+    assert (await fenced.result(job, 2)).outcome is Outcome.NOT_SUBMITTED
+    assert await fenced.calls() == []
 
 
 @pytest.mark.parametrize("mode", ["refuse", "unavailable"])
