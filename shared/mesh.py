@@ -8,7 +8,7 @@ copy then contradicts the others, and the start ends with a `StoreMismatch` that
 store       what it carries
 ==========  ====================================================================================
 PostgreSQL  the row of `pm.mesh`: id, ledger kind, epoch, number of partitions, tick
-Redis       per slot the hash `mesh.{iN}`: id, epoch, tick
+Redis       per slot the hash `mesh.{slot}`: id, epoch, tick; a slot per partition, and one per registered PSP
 ledger      an account that names the mesh, and one transfer of one unit per tick
 ==========  ====================================================================================
 
@@ -17,25 +17,34 @@ order and by one; whoever repeats a tick, or wakes up in the middle of one, chan
 therefore differ by one tick, or by two while one is under way. The tolerance is `LAG_TICKS_MAX`: a loss of no more
 than that (30 s) goes unnoticed here, and is what synchronous replication and fsync are for.
 
+The mark of a PSP's slot is what permits are won against: without it adapters only inquire, since a store that lost
+the mark has lost the permits too. It is made once, when the PSP is registered, before anything is sent to it.
+
 This module must never mend a store that lags beyond the tolerance, and never create a mark that was there before.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 from uuid import UUID
 
+import asyncpg
 from asyncpg import exceptions as pg
+from asyncpg.pool import PoolConnectionProxy
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from shared.db.failures import database
 from shared.db.pool import Pool
-from shared.errors import OutcomeUnknown, StoreMismatch, Transient
+from shared.errors import StoreMismatch
 from shared.streams import keys
-from shared.streams.client import refused, unreachable
+from shared.streams.client import server
 from shared.streams.script import Script
+
+if TYPE_CHECKING:
+    Connection = PoolConnectionProxy[asyncpg.Record]
+else:
+    Connection = PoolConnectionProxy
 
 TICK_S: Final = 10.0
 """How often the reconciler ticks."""
@@ -46,6 +55,9 @@ LedgerKind = Literal["tigerbeetle", "postgres"]
 
 _CLAIM: Final = Script("mesh_claim")
 _TICK: Final = Script("mesh_tick")
+_READ: Final = """
+SELECT id, epoch, ledger_kind, partitions, tick, ARRAY(SELECT psp FROM pm.psp ORDER BY psp) AS psps FROM pm.mesh
+"""
 _INSERT: Final = """
 INSERT INTO pm.mesh (id, ledger_kind, partitions) VALUES ($1, $2, $3) ON CONFLICT (singleton) DO NOTHING
 """
@@ -63,6 +75,12 @@ class MeshIdentity:
     epoch: int
     ledger_kind: LedgerKind
     partitions: int
+    psps: tuple[str, ...] = ()
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The hash tags that carry a mark."""
+        return (*map(keys.slot, range(self.partitions)), *self.psps)
 
     @property
     def token(self) -> str:
@@ -107,7 +125,7 @@ async def install(
         StoreMismatch: a store belongs to another mesh, or has lost what it carried.
         Transient, OutcomeUnknown: a store is out of reach; install again.
     """
-    others = [*await _read_redis(redis, partitions), await ledger.read()]
+    others = [*await _read_redis(redis, map(keys.slot, range(partitions))), await ledger.read()]
     found = await _read_postgres(pool)
     if found is None:
         # Read after the others: an installation that runs at the same time starts with PostgreSQL.
@@ -137,7 +155,7 @@ async def verify(
         raise StoreMismatch("PostgreSQL: the mesh was never completely installed; run `paymesh migrate` again")
     if ledger_kind is not None and ledger_kind != identity.ledger_kind:
         raise StoreMismatch(_other_kind(identity.ledger_kind))
-    marks = [mark, *await _read_redis(redis, identity.partitions)]
+    marks = [mark, *await _read_redis(redis, identity.slots)]
     if ledger is not None:
         marks.append(await ledger.read())
     compare(identity, marks)
@@ -153,7 +171,7 @@ async def tick(*, pool: Pool, redis: Redis, ledger: LedgerMark) -> int:
     """
     identity, mark = _present(await _read_postgres(pool))
     books = await ledger.read()
-    marks = [mark, *await _read_redis(redis, identity.partitions), books]
+    marks = [mark, *await _read_redis(redis, identity.slots), books]
     compare(identity, marks)
     newest = max(seen.tick for seen in marks)
     if any(seen.tick < newest for seen in marks):
@@ -176,14 +194,41 @@ async def grow(*, pool: Pool, redis: Redis, partitions: int) -> MeshIdentity:
     if partitions <= identity.partitions:
         return identity
     _, mark = _present(await _read_postgres(pool))
-    with _redis():
-        for slot in _slots(partitions):
-            await _CLAIM.run(redis, [keys.mesh(slot)], [str(identity.id), identity.epoch])
-            if not await _TICK.run(redis, [keys.mesh(slot)], [str(identity.id), identity.epoch, mark.tick]):
-                raise StoreMismatch(f"{_named(slot)} carries the mark of another mesh, or of another epoch. {_CURE}")
+    for partition in range(partitions):
+        await _mark(redis, keys.slot(partition), identity, mark.tick)
     with database():
         await pool.execute("UPDATE pm.mesh SET partitions = $1 WHERE partitions < $1", partitions)
     return await verify(pool=pool, redis=redis, ledger=None, ledger_kind=None)
+
+
+@asynccontextmanager
+async def psp_marked(*, pool: Pool, redis: Redis, psp: str) -> AsyncIterator[Connection]:
+    """Open the transaction in which a PSP enters the register, its slot marked at the present tick.
+
+    Until the PSP stands in the register, nothing can have been sent to it, so its mark is nobody's proof and may be
+    made. Afterwards a mark that is missing is a loss, and refused like any other. The row of the mesh stays locked
+    meanwhile: ticks wait, so that the new mark cannot fall behind before anybody looks after it.
+
+    Raises:
+        StoreMismatch: the stores do not belong together, or the slot carries another mesh's mark.
+        Transient, OutcomeUnknown: a store is out of reach; begin again.
+    """
+    await verify(pool=pool, redis=redis, ledger=None, ledger_kind=None)
+    with database():
+        async with pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(f"{_READ} FOR UPDATE")
+            identity, mark = _present(None if row is None else _parsed(row))
+            if psp not in identity.psps:
+                await _mark(redis, psp, identity, mark.tick)
+            yield connection
+
+
+async def _mark(redis: Redis, slot: str, identity: MeshIdentity, since: int) -> None:
+    with server():
+        await _CLAIM.run(redis, [keys.mesh(slot)], [str(identity.id), identity.epoch])
+        stands = await _TICK.run(redis, [keys.mesh(slot)], [str(identity.id), identity.epoch, since])
+    if not stands:
+        raise StoreMismatch(f"{_named(slot)} carries the mark of another mesh, or of another epoch. {_CURE}")
 
 
 def compare(identity: MeshIdentity, marks: Sequence[Mark]) -> None:
@@ -234,18 +279,20 @@ def _present(found: tuple[MeshIdentity, Mark] | None) -> tuple[MeshIdentity, Mar
 async def _read_postgres(pool: Pool) -> tuple[MeshIdentity, Mark] | None:
     with database():
         try:
-            row = await pool.fetchrow("SELECT id, epoch, ledger_kind, partitions, tick FROM pm.mesh")
+            row = await pool.fetchrow(_READ)
         except (pg.UndefinedTableError, pg.InvalidSchemaNameError):
             return None
-    if row is None:
-        return None
-    identity = MeshIdentity(row["id"], row["epoch"], row["ledger_kind"], row["partitions"])
+    return None if row is None else _parsed(row)
+
+
+def _parsed(row: asyncpg.Record) -> tuple[MeshIdentity, Mark]:
+    identity = MeshIdentity(row["id"], row["epoch"], row["ledger_kind"], row["partitions"], tuple(row["psps"]))
     return identity, Mark("PostgreSQL", identity.id, identity.epoch, row["tick"])
 
 
-async def _read_redis(redis: Redis, partitions: int) -> list[Mark]:
-    with _redis():
-        return [await _read_slot(redis, slot) for slot in _slots(partitions)]
+async def _read_redis(redis: Redis, slots: Iterable[str]) -> list[Mark]:
+    with server():
+        return [await _read_slot(redis, slot) for slot in slots]
 
 
 async def _read_slot(redis: Redis, slot: str) -> Mark:
@@ -253,10 +300,6 @@ async def _read_slot(redis: Redis, slot: str) -> Mark:
     if mesh is None or epoch is None or counted is None:
         return Mark(_named(slot), None, None, 0)
     return Mark(_named(slot), UUID(mesh.decode()), int(epoch), int(counted))
-
-
-def _slots(partitions: int) -> Iterable[str]:
-    return map(keys.slot, range(partitions))
 
 
 def _named(slot: str) -> str:
@@ -276,8 +319,8 @@ def _refuse_used_stores(others: Sequence[Mark]) -> None:
 async def _claim(identity: MeshIdentity, redis: Redis, ledger: LedgerMark) -> None:
     """Mark what carries no mark yet; the tick that follows compares what stands there."""
     await ledger.claim(identity.id)
-    with _redis():
-        for slot in _slots(identity.partitions):
+    with server():
+        for slot in identity.slots:
             await _CLAIM.run(redis, [keys.mesh(slot)], [str(identity.id), identity.epoch])
 
 
@@ -285,21 +328,9 @@ async def _advance(
     identity: MeshIdentity, pool: Pool, redis: Redis, ledger: LedgerMark, *, since: int, until: int
 ) -> None:
     await ledger.advance(identity.id, since=since, until=until)
-    with _redis():
-        for slot in _slots(identity.partitions):
+    with server():
+        for slot in identity.slots:
             if not await _TICK.run(redis, [keys.mesh(slot)], [str(identity.id), identity.epoch, until]):
                 raise StoreMismatch(f"{_named(slot)} lost its mark, or its epoch, while the mesh was running. {_CURE}")
     with database():
         await pool.execute("UPDATE pm.mesh SET tick = $1 WHERE tick < $1", until)
-
-
-@contextmanager
-def _redis() -> Iterator[None]:
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        if unreachable(error):
-            raise OutcomeUnknown(f"Redis is out of reach: {type(error).__name__}", code="redis_lost") from error
-        if refused(error):
-            raise Transient(f"Redis takes no writes: {type(error).__name__}", code="redis_unavailable") from error
-        raise

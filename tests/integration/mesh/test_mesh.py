@@ -384,6 +384,81 @@ async def test_a_new_slot_of_another_mesh_is_not_grown_into(world: Mesh) -> None
     assert (await world.verify()).partitions == PARTITIONS
 
 
+async def register(world: Mesh, psp: str = "tp") -> None:
+    """Register a PSP as operations do."""
+    async with mesh.psp_marked(pool=world.pool, redis=world.redis, psp=psp) as connection:
+        await connection.execute("INSERT INTO pm.psp (psp, manifest) VALUES ($1, '{}') ON CONFLICT DO NOTHING", psp)
+
+
+async def test_a_psps_slot_is_marked_when_it_is_registered_and_ticks_with_the_others(world: Mesh) -> None:
+    """Permits are won against that mark."""
+    await world.install()
+    for _ in range(LAG_TICKS_MAX + 2):
+        await world.tick()
+    await register(world)
+    identity = await world.verify()
+    assert identity.slots == ("i0", "i1", "tp")
+    counted = await world.tick()
+    assert await world.redis.hgetall(keys.mesh("tp")) == {
+        b"id": str(identity.id).encode(),
+        b"epoch": b"1",
+        b"tick": b"%d" % counted,
+    }
+
+
+async def test_a_redis_that_lost_a_psps_mark_is_noticed_and_never_marked_again(world: Mesh) -> None:
+    """Its permits are gone with it: with a fresh mark adapters would submit what was submitted before."""
+    await world.install()
+    await register(world)
+    await world.redis.delete(keys.mesh("tp"))
+    for action in (world.verify, world.install, world.tick, lambda: register(world)):
+        with pytest.raises(StoreMismatch, match=r"Redis \(slot tp\) carries no mark"):
+            await action()
+    assert not await world.redis.exists(keys.mesh("tp"))
+
+
+async def test_a_registration_that_ended_half_way_stops_nobody_and_is_completed_later(world: Mesh) -> None:
+    """A mark without a PSP is looked at by nobody, and brought to the present by the next registration."""
+    await world.install()
+    with pytest.raises(Crash):
+        async with mesh.psp_marked(pool=world.pool, redis=world.redis, psp="tp"):
+            raise Crash
+    for _ in range(LAG_TICKS_MAX + 2):
+        await world.tick()
+    assert (await world.verify()).psps == ()
+    await register(world)
+    assert (await world.verify()).psps == ("tp",)
+
+
+async def test_a_slow_registration_holds_the_ticks_up_instead_of_falling_behind(world: Mesh) -> None:
+    """A mark that lags when it enters the register would stop every start."""
+    await world.install()
+    async with mesh.psp_marked(pool=world.pool, redis=world.redis, psp="tp") as connection:
+        ticks = [asyncio.create_task(world.tick()) for _ in range(LAG_TICKS_MAX + 2)]
+        await asyncio.wait(ticks, timeout=0.2)
+        assert not any(tick.done() for tick in ticks)
+        await connection.execute("INSERT INTO pm.psp (psp, manifest) VALUES ('tp', '{}')")
+    await asyncio.gather(*ticks)
+    assert (await world.verify()).psps == ("tp",)
+    assert len(set(await world.ticks())) == 1
+
+
+async def test_a_psps_slot_of_another_mesh_is_not_registered_into(world: Mesh) -> None:
+    """Two meshes on one Redis would win each other's permits."""
+    await world.install()
+    await world.redis.hset(keys.mesh("tp"), mapping={"id": str(uuid4()), "epoch": 1, "tick": 9})
+    with pytest.raises(StoreMismatch, match=r"slot tp\) carries the mark of another mesh"):
+        await register(world)
+    assert (await world.verify()).psps == ()
+
+
+async def test_registrations_at_once_make_one_mark(world: Mesh) -> None:
+    """Two operators, or two pods, register together."""
+    await world.install()
+    await asyncio.gather(*(register(world) for _ in range(4)))
+    assert (await world.verify()).psps == ("tp",)
+
+
 async def test_a_ticker_that_slept_turns_nothing_back(world: Mesh) -> None:
     """It wakes with an old number in its hand, after others have gone on."""
     identity = await world.install()
