@@ -134,14 +134,14 @@ async def test_a_cancellation_says_how_it_stands(fenced: World, fence: FenceKind
 
 
 async def test_what_was_given_up_before_it_was_submitted_never_is(fenced: World) -> None:
-    """The permit says so, and the PSP is not asked at all."""
+    """The permit says so; a payee may have been looked up, but nothing more."""
     job = a_job()
     await fenced.add(job.model_copy(update={"action": Action.CANCEL}))
     result = await fenced.result(job)
     assert (result.outcome, result.final) == (Outcome.NOT_SUBMITTED, True)
     await fenced.add(job)
     assert (await fenced.result(job, 2)).outcome is Outcome.NOT_SUBMITTED
-    assert await fenced.calls() == []
+    assert set(await fenced.calls()) <= {"lookup"}
 
 
 @pytest.mark.parametrize("mode", ["refuse", "unavailable"])
