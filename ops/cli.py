@@ -6,7 +6,7 @@ run unless it is given ``--confirm --reason "…"``, and lands in `pm.audit_log`
 
 import typer
 
-from ops.commands import accounts, intents, invariants, keys, sign, stack
+from ops.commands import accounts, intents, invariants, keys, psp, sign, stack
 
 _HELP = """Paymesh: pay, prove, look after the mesh.
 
@@ -30,6 +30,7 @@ app.command(epilog=sign.EPILOG)(sign.sign)
 app.add_typer(keys.app, name="keys")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(intents.app, name="intent")
+app.add_typer(psp.app, name="psp")
 
 
 def main() -> None:

@@ -63,6 +63,10 @@ def test_the_commands_are_these() -> None:
         "accounts open",
         "accounts list",
         "intent show",
+        "psp register",
+        "psp list",
+        "psp pause",
+        "psp resume",
     }
 
 
@@ -80,7 +84,9 @@ def test_everything_that_prints_offers_json(path: tuple[str, ...]) -> None:
     assert "--json" in COMMANDS[path]
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["keys", "create"], ["demo", "--ledger", "oracle"]])
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["keys", "create"], ["demo", "--ledger", "oracle"], ["psp", "pause", "ipps"]]
+)
 def test_what_is_not_understood_exits_2(arguments: list[str]) -> None:
     """And does nothing."""
     assert RUNNER.invoke(app, arguments).exit_code == 2
@@ -88,7 +94,7 @@ def test_what_is_not_understood_exits_2(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["keys", "list"], ["accounts", "list"], ["invariants"], ["migrate"], ["intent", "show", "x"]],
+    [["keys", "list"], ["accounts", "list"], ["invariants"], ["migrate"], ["intent", "show", "x"], ["psp", "list"]],
     ids=" ".join,
 )
 def test_without_a_mesh_the_error_says_what_to_set(arguments: list[str]) -> None:

@@ -1,0 +1,102 @@
+"""`paymesh psp`: who carries money in and out, and whether they may just now."""
+
+from typing import Annotated
+
+import typer
+
+from ops import psps
+from ops.audit import actor
+from ops.commands.running import Json, example, run
+from ops.console import err, out, print_json, table
+from ops.environment import find_settings
+from ops.psps import PspRow, Registered, Switched, find_manifest
+from ops.stores import open_stores
+from shared.streams.control import WHOLE_PSP
+
+app = typer.Typer(no_args_is_help=True, help="PSPs: what they promise, whether they are paused.")
+
+PspId = Annotated[str, typer.Argument(help="The PSP's id, such as ipps.", show_default=False)]
+Why = Annotated[str, typer.Option("--reason", help="Why; lands in the audit log.", show_default=False)]
+Operation = Annotated[str | None, typer.Option(help="One operation type only; else everything.", show_default=False)]
+
+
+@app.command(epilog=example("paymesh psp register ipps"))
+def register(
+    adapter: Annotated[
+        str, typer.Argument(help="Folder of the adapter, or a module that holds its MANIFEST.", show_default=False)
+    ],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Register what an adapter promises, with the routes, accounts and mark it needs; safe to repeat."""
+
+    async def work() -> Registered:
+        manifest = find_manifest(adapter)
+        async with open_stores(find_settings()) as stores:
+            return await psps.register(stores, manifest, actor=actor())
+
+    done = run(work())
+    if as_json:
+        print_json(done)
+        return
+    out().print(f"{done.psp} is {'registered' if done.changed else 'registered already'}, version {done.version}")
+    for operation in done.routes:
+        out().print(f"routed {operation}")
+
+
+@app.command("list", epilog=example("paymesh psp list --json"))
+def list_(*, as_json: Json = False) -> None:
+    """List the PSPs: what they offer, what is paused, how their breakers stand."""
+
+    async def work() -> list[PspRow]:
+        async with open_stores(find_settings()) as stores:
+            return await psps.list_psps(stores.pool, stores.redis)
+
+    rows = run(work())
+    if as_json:
+        print_json(rows)
+        return
+    columns = ["psp", "version>", "operations", "fence", "paused", "breaker", "outbox>"]
+    out().print(table(None, columns, [_cells(row) for row in rows]))
+
+
+@app.command(epilog=example("paymesh psp pause ipps --operation IPPS_WITHDRAWAL --reason 'PSP reports double payouts'"))
+def pause(psp: PspId, *, reason: Why, operation: Operation = None, as_json: Json = False) -> None:
+    """Stop sending anything to a PSP, or one operation, within a second; what waits goes on waiting."""
+
+    async def work() -> Switched:
+        async with open_stores(find_settings()) as stores:
+            return await psps.pause(
+                stores.pool, stores.redis, psp=psp, operation=operation or WHOLE_PSP, reason=reason, actor=actor()
+            )
+
+    _show(run(work()), "paused", "paused already; the reason is the new one", as_json=as_json)
+
+
+@app.command(epilog=example("paymesh psp resume ipps --operation IPPS_WITHDRAWAL --reason 'PSP confirms the fix'"))
+def resume(psp: PspId, *, reason: Why, operation: Operation = None, as_json: Json = False) -> None:
+    """Take a pause back; what waited goes on."""
+
+    async def work() -> Switched:
+        async with open_stores(find_settings()) as stores:
+            return await psps.resume(
+                stores.pool, stores.redis, psp=psp, operation=operation or WHOLE_PSP, reason=reason, actor=actor()
+            )
+
+    _show(run(work()), "resumed", "not paused", as_json=as_json)
+
+
+def _show(switched: Switched, done: str, already: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(switched)
+    else:
+        what = switched.psp if switched.operation == WHOLE_PSP else f"{switched.operation} at {switched.psp}"
+        out().print(f"{what} is {done if switched.changed else already}")
+    if not switched.told:
+        err().print("Redis did not answer: the orchestrators tell it as soon as it does.")
+
+
+def _cells(row: PspRow) -> list[object]:
+    operations = "\n".join(f"{name} ({rules})" for name, rules in row.operations.items())
+    paused = "\n".join(f"{each['operation']}: {each['reason']}" for each in row.paused)
+    return [row.psp, row.version, operations or None, row.submit_fence, paused or None, row.breaker, row.unsent]
