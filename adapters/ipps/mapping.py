@@ -64,6 +64,9 @@ _NOT_TAKEN_PAUSE_S: Final = 10.0
 _TOO_LATE_PAUSE_S: Final = 1
 _THROTTLED: Final = 429
 _HTTP_OK: Final = 200
+_NUMBER: Final = r"^[!-~]{1,64}\z"
+"""What IPPS calls things: stored and shown as it is, so nothing but printable characters."""
+_BANK_CODE: Final = re.compile(r"[0-9]{3}")
 _AMOUNT: Final = re.compile(r"[0-9]{1,10}\.[0-9]{2}")
 _NAME_WORDS_MAX: Final = 4
 
@@ -80,9 +83,9 @@ class Told(BaseModel):
 class ToldLookUp(Told):
     """The answer to a look-up."""
 
-    lookup_ref: str | None = Field(default=None, min_length=1, max_length=64)
+    lookup_ref: str | None = Field(default=None, pattern=_NUMBER)
     account_name_masked: str | None = Field(default=None, max_length=256, repr=False)
-    bank_code: str | None = Field(default=None, max_length=16)
+    bank_code: str | None = None
     amount: str | None = None
 
 
@@ -90,7 +93,7 @@ class ToldTransfer(Told):
     """How a transfer stands, in an answer or in a callback."""
 
     partner_txn_uid: str = Field(pattern=r"^[A-Z0-9]{1,15}\z")
-    txn_no: str | None = Field(default=None, min_length=1, max_length=64)
+    txn_no: str | None = Field(default=None, pattern=_NUMBER)
     status: str
     amount: str | None = None
     currency: str | None = None
@@ -283,7 +286,11 @@ def _doubt(reply: Reply) -> Ambiguous:
 def _summary(told: ToldLookUp) -> dict[str, str]:
     """Return what people may see of the payee; the name is masked by us, however IPPS masks it."""
     words = (told.account_name_masked or "").split()[:_NAME_WORDS_MAX]
-    seen = {"payee": " ".join(mask(word) for word in words), "bank_code": told.bank_code or ""}
+    seen = {}
+    if words:
+        seen["payee"] = " ".join(mask(word) for word in words if word.isprintable())
+    if _BANK_CODE.fullmatch(told.bank_code or ""):
+        seen["bank_code"] = told.bank_code or ""
     return {name: text for name, text in seen.items() if text}
 
 

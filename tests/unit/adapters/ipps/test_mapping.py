@@ -183,7 +183,8 @@ def test_a_look_up_prepares_its_reference_and_a_masked_payee() -> None:
     """The PSP's own masking is not relied on."""
     assert mapping.looked_up(reply(LOOKED_UP), job()) == Ready(PREPARED)
     bare = LOOKED_UP | {"amount": None, "accountNameMasked": None, "bankCode": None}
-    assert mapping.looked_up(reply(bare), job()) == Ready({"lookup_ref": "LK1"})
+    for told in (bare, LOOKED_UP | {"accountNameMasked": "\0ABCDE", "bankCode": "a bank"}):
+        assert mapping.looked_up(reply(told), job()) == Ready({"lookup_ref": "LK1"})
 
 
 @pytest.mark.parametrize("amount", ["123.46", "1.00", "123.4", "0.00", "-1.00", "x"])
@@ -317,6 +318,8 @@ def test_a_rejection_is_a_decline_in_our_words(word: str, code: str) -> None:
         (reply(SETTLED | {"status": "TELEPORTED"}), "malformed_answer"),
         (reply(SETTLED | {"txnNo": None}), "malformed_answer"),
         (reply(SETTLED | {"txnNo": "x" * 65}), "malformed_answer"),
+        (reply(SETTLED | {"txnNo": "x\0"}), "malformed_answer"),
+        (reply(SETTLED | {"txnNo": ""}), "malformed_answer"),
         (reply(SETTLED | {"amount": None}), "malformed_answer"),
         (reply(SETTLED | {"amount": 123.45}), "malformed_answer"),
         (reply(SETTLED | {"amount": "123.450"}), "malformed_answer"),
