@@ -49,7 +49,7 @@ def test_the_documented_commands_name_files_services_and_commands_that_exist() -
                 options = {option for parameter in known.params for option in parameter.opts}
                 assert {word for word in words[words.index(start) + 1 :] if word.startswith("--")} <= options
                 run += 1
-    assert run == 2
+    assert run == 4
 
 
 def test_the_documented_ports_are_the_ports() -> None:
