@@ -19,7 +19,7 @@ from reconciler.consumers import retire_silent
 from reconciler.dead_letters import Pause, sweep_dead_letters
 from reconciler.settings import ReconcilerSettings
 from reconciler.stuck import resume, take_stuck
-from reconciler.upkeep import create_partitions, prune_keys
+from reconciler.upkeep import create_partitions, prune_keys, prune_outbox, prune_results
 from shared import log, process
 from shared.config import load
 from shared.db.failures import database
@@ -80,13 +80,22 @@ class Sweeps:
             _log.warning("stuck_intents_resumed", stuck=len(stuck), resumed=resumed, one=str(stuck[0]))
 
     async def upkeep(self) -> None:
-        """Create partitions, prune idempotency keys, and forget consumers that are gone and hold nothing."""
+        """Create partitions, prune what is out of its window, and forget consumers that are gone and idle."""
         created = await create_partitions(self._pool)
         pruned = await prune_keys(self._pool, retention_days=self._settings.key_retention_days)
+        jobs = await prune_outbox(self._pool, window_days=self._settings.window_days)
+        results = await prune_results(self._pool, window_days=self._settings.window_days)
         retired = 0
         for partition in range(await self._partitions()):
             retired += await retire_silent(self._redis, keys.intents(partition), keys.ORCHESTRATOR_GROUP)
-        _log.info("upkeep_done", partitions_created=created, keys_pruned=pruned, consumers_retired=retired)
+        _log.info(
+            "upkeep_done",
+            partitions_created=created,
+            keys_pruned=pruned,
+            jobs_pruned=jobs,
+            results_pruned=results,
+            consumers_retired=retired,
+        )
 
     async def _partitions(self) -> int:
         with database():

@@ -25,5 +25,7 @@ class ReconcilerSettings(StoreSettings):
     """How often partitions are created and idempotency keys pruned."""
     key_retention_days: int = Field(default=90, ge=7, le=3650)
     """How long an idempotency key is kept; longer than the reconciliation window."""
+    window_days: int = Field(default=60, ge=7, le=3650)
+    """The reconciliation window: for how long sent jobs and PSPs' answers are kept."""
     ledger_timeout_s: float = Field(default=30.0, gt=0, le=600)
     """How long a ledger call may go unanswered before its outcome counts as unknown."""

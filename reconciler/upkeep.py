@@ -1,4 +1,7 @@
-"""Upkeep of the database: partitions ahead of time, idempotency keys pruned behind it."""
+"""Upkeep of the database: partitions ahead of time; keys, sent jobs and PSPs' results pruned behind it.
+
+This module must never delete what an open intent may still be asked about by.
+"""
 
 from functools import cache
 from importlib.resources import files
@@ -14,8 +17,8 @@ _PRUNE_PAGE: Final = 10_000
 
 
 @cache
-def _prune_sql() -> str:
-    return files("reconciler").joinpath("sql/prune_keys.sql").read_text()
+def _sql(name: str) -> str:
+    return files("reconciler").joinpath(f"sql/{name}.sql").read_text()
 
 
 async def create_partitions(pool: Pool) -> int:
@@ -27,10 +30,24 @@ async def create_partitions(pool: Pool) -> int:
 
 async def prune_keys(pool: Pool, *, retention_days: int) -> int:
     """Delete idempotency keys older than the retention, a page at a time; return how many."""
+    return await _prune(pool, "prune_keys", retention_days)
+
+
+async def prune_outbox(pool: Pool, *, window_days: int) -> int:
+    """Delete jobs that were sent before the reconciliation window, open intents' excepted; return how many."""
+    return await _prune(pool, "prune_outbox", window_days)
+
+
+async def prune_results(pool: Pool, *, window_days: int) -> int:
+    """Delete what was heard of PSPs before the reconciliation window, open intents' excepted; return how many."""
+    return await _prune(pool, "prune_results", window_days)
+
+
+async def _prune(pool: Pool, name: str, days: int) -> int:
     pruned = 0
     while True:
         with database():
-            status = await pool.execute(_prune_sql(), retention_days, _PRUNE_PAGE)
+            status = await pool.execute(_sql(name), days, _PRUNE_PAGE)
         deleted = int(status.rpartition(" ")[2])
         pruned += deleted
         if deleted < _PRUNE_PAGE:

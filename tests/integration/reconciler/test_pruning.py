@@ -1,0 +1,56 @@
+"""What goes out to PSPs and comes back is kept for the reconciliation window, and longer where it is still needed."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+
+from reconciler import upkeep
+from reconciler.upkeep import prune_outbox, prune_results
+from shared.db.pool import Pool
+
+_INTENT = (
+    "INSERT INTO pm.intent (id, service_key_id, idempotency_key, operation_type, amount_minor, currency, state,"
+    " version, operation, created_at, error_code)"
+    " VALUES (gen_random_uuid(), 'shop', $1, 'TEST_PAYOUT', 100, 'THB', $1, 1, '{}', now(), 'x') RETURNING id"
+)
+_JOB = (
+    "INSERT INTO pm.outbox_event (intent_id, attempt, action, psp, body, sent_at)"
+    " VALUES (coalesce($1, gen_random_uuid()), 1, 'submit', 'tp', $2, now() - $3::interval)"
+)
+_RESULT = (
+    "INSERT INTO pm.psp_result (psp, entry_id, intent_id, source, outcome, body, received_at)"
+    " VALUES ('tp', gen_random_uuid()::text, $1, 'job', 'PAID', $2, now() - $3::interval)"
+)
+OLD = timedelta(days=61)
+
+
+async def kept(pool: Pool, table: str) -> list[str]:
+    """The names that are left."""
+    rows = await pool.fetch(f"SELECT body #>> '{{}}' AS name FROM pm.{table} ORDER BY name")
+    return [row["name"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("table", "insert", "prune"), [("outbox_event", _JOB, prune_outbox), ("psp_result", _RESULT, prune_results)]
+)
+async def test_the_window_is_kept_and_open_intents_keep_all_that_they_are_asked_by(
+    pool: Pool, table: str, insert: str, prune: Callable[..., Awaitable[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A doubt may outlive any window; pages smaller than the backlog leave nothing behind."""
+    monkeypatch.setattr(upkeep, "_PRUNE_PAGE", 2)
+    for state in ("AUTHORIZED", "IN_DOUBT", "SETTLED", "FAILED"):
+        await pool.execute(insert, await pool.fetchval(_INTENT, state), f'"{state}"', OLD)
+    for number in range(3):
+        await pool.execute(insert, None, f'"stray {number}"', OLD)
+    await pool.execute(insert, None, '"young"', timedelta(days=59))
+    assert await prune(pool, window_days=60) == 5
+    assert await kept(pool, table) == ["AUTHORIZED", "IN_DOUBT", "young"]
+
+
+async def test_a_job_that_was_never_sent_is_never_pruned(pool: Pool) -> None:
+    """However old it is."""
+    await pool.execute(_JOB, None, '"unsent"', OLD)
+    await pool.execute("UPDATE pm.outbox_event SET sent_at = NULL, created_at = now() - interval '1 year'")
+    assert await prune_outbox(pool, window_days=60) == 0
+    assert await kept(pool, "outbox_event") == ["unsent"]
