@@ -76,6 +76,8 @@ class Accounts:
             "name": account.name,
             "currency": account.currency.code,
             "balance_minor": row.posted_minor,
+            "held_minor": row.held_minor,
+            "available_minor": row.posted_minor - row.held_minor,
             "updated_at": write_time(row.updated_at),
         }
         return json_response(200, document)

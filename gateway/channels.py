@@ -15,15 +15,15 @@ from typing import Final
 
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from shared.db.failures import database
 from shared.db.pool import Pool
 from shared.errors import OutcomeUnknown, Transient
 from shared.psp import BadManifest, Manifest, read_manifest
 from shared.streams.breaker import BreakerState, read_breaker
-from shared.streams.client import refused, unreachable
+from shared.streams.client import server
 from shared.streams.control import Control
+from shared.streams.events import wait_up_to
 
 LOOK_INTERVAL_S: Final = 0.5
 
@@ -144,11 +144,10 @@ class Channels:
         except (Transient, OutcomeUnknown) as error:
             _log.warning("channels_not_refreshed", reason=error.code)
         try:
-            opened = await self._open_breakers()
-        except (RedisError, OSError) as error:
-            if not (unreachable(error) or refused(error)):
-                raise
-            _log.warning("breakers_not_read", reason=type(error).__name__)
+            with server():
+                opened = await self._open_breakers()
+        except (Transient, OutcomeUnknown) as error:
+            _log.warning("breakers_not_read", reason=error.code)
             opened = {psp for psp, condition in self._conditions.items() if condition.breaker_open}
         conditions = {psp: Condition(psp in opened, unsent > self._outbox_max) for psp, unsent in self._unsent.items()}
         for psp, condition in conditions.items():
@@ -165,11 +164,7 @@ class Channels:
         """Look twice a second until `stop`."""
         while not stop.is_set():
             await self.look()
-            try:
-                async with asyncio.timeout(LOOK_INTERVAL_S):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await wait_up_to(stop, LOOK_INTERVAL_S)
 
     async def _look_at_registers(self) -> None:
         with database():

@@ -39,9 +39,10 @@ def _sql(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BalanceRow:
-    """What a wallet holds, in minor units."""
+    """What a wallet holds, in minor units, and how much of that is held for payments under way."""
 
     posted_minor: int
+    held_minor: int
     updated_at: datetime
 
 
@@ -106,7 +107,7 @@ class Reads:
         """
         with database():
             row = await _in_time(self._pool.fetchrow(_sql("read_balance"), name))
-        return None if row is None else BalanceRow(int(row["posted"]), row["updated_at"])
+        return None if row is None else BalanceRow(int(row["posted"]), int(row["held"]), row["updated_at"])
 
     async def history(self, account_id: int, *, before: UUID, limit: int) -> list[MovementRow]:
         """Return up to `limit` movements of an account from before a transfer id, newest first.

@@ -125,11 +125,13 @@ class AccountView(View):
 
 
 class BalanceView(View):
-    """What a wallet holds, in minor units."""
+    """What a wallet holds, in minor units: `available_minor` is what is not held for payments under way."""
 
     name: str
     currency: str
     balance_minor: int
+    held_minor: int
+    available_minor: int
     updated_at: datetime
 
 

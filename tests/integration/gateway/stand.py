@@ -34,7 +34,7 @@ KEY = "shop"
 SECRET = "pms_0123456789abcdef0123456789abcdef"
 USER = "alice"
 FREE: dict[str, Any] = {
-    "operations": ["P2P_TRANSFER", "ADJUSTMENT"],
+    "operations": ["P2P_TRANSFER", "ADJUSTMENT", "IPPS_WITHDRAWAL", "THAI_QR_PAY", "QP_TOPUP"],
     "accounts": ["user:*", "merchant:*", "transit:*"],
     "open_accounts": True,
     "adjustment": {"max_minor": 10_000, "alone_max_minor": 1_000},

@@ -82,12 +82,24 @@ async def test_a_balance_is_what_the_read_model_says(stand: Stand, client: Clien
     await stand.open_account(ALICE)
     empty = await client.send("GET", f"/v1/accounts/{ALICE}/balance")
     assert (empty.status, empty.document["balance_minor"]) == (200, 0)
+    assert (empty.document["held_minor"], empty.document["available_minor"]) == (0, 0)
     await stand.pool.execute(
         "INSERT INTO pm.account_balance (account_id, posted) VALUES ($1, $2)", UUID(int=account_id(ALICE)), 2**65
     )
     full = await client.send("GET", f"/v1/accounts/{ALICE}/balance", user_id="alice")
     assert full.document["balance_minor"] == 2**65
     BalanceView.model_validate(full.document)
+
+
+async def test_what_is_held_cannot_be_spent(stand: Stand, client: Client) -> None:
+    """A payment under way is still part of the balance, and no longer available."""
+    await stand.open_account(ALICE)
+    await stand.pool.execute(
+        "INSERT INTO pm.account_balance (account_id, posted, held) VALUES ($1, 1000, 300)",
+        UUID(int=account_id(ALICE)),
+    )
+    held = BalanceView.model_validate((await client.send("GET", f"/v1/accounts/{ALICE}/balance")).document)
+    assert (held.balance_minor, held.held_minor, held.available_minor) == (1000, 300, 700)
 
 
 async def test_another_users_wallet_is_not_read(stand: Stand, client: Client) -> None:

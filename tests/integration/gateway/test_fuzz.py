@@ -12,6 +12,7 @@ from uuid import uuid4
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.integration.gateway.psps import OPERATIONS
 from tests.integration.gateway.stand import ADJUSTMENT, TRANSFER, Client
 
 _LIVE = settings(
@@ -20,6 +21,9 @@ _LIVE = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 _READ_S = 5.0
+
+_POSTED = (TRANSFER, ADJUSTMENT, *OPERATIONS)
+_NAMES = sorted({name for operation in _POSTED for name in operation})
 
 _scalars = st.one_of(
     st.none(),
@@ -37,7 +41,9 @@ _values = st.recursive(
     max_leaves=12,
 )
 _field_names = st.one_of(
-    st.sampled_from([*TRANSFER, *ADJUSTMENT, "comment", "from_name", "metadata", "requires_monitoring", "name"]),
+    st.sampled_from(
+        [*_NAMES, "from_name", "bank_code", "static", "test_scenario", "metadata", "requires_monitoring", "name"]
+    ),
     st.text(max_size=12),
 )
 
@@ -113,9 +119,9 @@ async def test_mutated_headers_never_break_the_gateway(
 
 @_LIVE
 @given(
-    base=st.sampled_from([TRANSFER, ADJUSTMENT]),
+    base=st.sampled_from(_POSTED),
     changes=st.dictionaries(_field_names, _values, max_size=4),
-    dropped=st.sets(st.sampled_from([*TRANSFER, *ADJUSTMENT]), max_size=2),
+    dropped=st.sets(st.sampled_from(_NAMES), max_size=2),
     ascii_only=st.booleans(),
     where=st.sampled_from(["/v1/intents", "/v1/accounts", "/v1/intents/0198c1f2-0000-7000-8000-000000000000/cancel"]),
 )

@@ -182,19 +182,21 @@ def test_the_bounds_themselves_are_inside() -> None:
     assert [parse({**TOPUP, "ttl_s": ttl_s}).ttl_s for ttl_s in (60, 259_200)] == [60, 259_200]
 
 
-_words = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x2FFF, categories=("L", "N", "P", "S")), min_size=6)
-_words = _words.filter(lambda text: len(text) <= 140)
+CANARY = "~!~"
+"""Stands in no field name, code or sealed text: where it turns up, somebody's words have."""
+_words = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x2FFF, categories=("L", "N", "P", "S")), max_size=137)
+_said = _words.map(lambda text: CANARY + text)
 _digits = st.text("0123456789", min_size=10, max_size=13)
+_printable = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=509)
 _posts = st.one_of(
-    st.fixed_dictionaries({"proxy": _digits}, optional={"recipient_name": _words, "comment": _words}).map(
+    st.fixed_dictionaries({"proxy": _digits}, optional={"recipient_name": _said, "comment": _said}).map(
         lambda more: {**WITHDRAWAL, **more}
     ),
-    st.fixed_dictionaries(
-        {"qr": st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=8, max_size=512)},
-        optional={"comment": _words},
-    ).map(lambda more: {**QR_PAY, **more}),
-    st.fixed_dictionaries({"comment": _words}).map(lambda more: {**TOPUP, **more}),
-    st.fixed_dictionaries({"comment": _words, "from_name": _words, "to_name": _words}).map(
+    st.fixed_dictionaries({"qr": _printable.map(lambda text: CANARY + text)}, optional={"comment": _said}).map(
+        lambda more: {**QR_PAY, **more}
+    ),
+    st.fixed_dictionaries({"comment": _said}).map(lambda more: {**TOPUP, **more}),
+    st.fixed_dictionaries({"comment": _said, "from_name": _said, "to_name": _said}).map(
         lambda more: {**OTHERS["P2P_TRANSFER"], **more}
     ),
 )
@@ -202,7 +204,7 @@ _posts = st.one_of(
 
 @given(_posts)
 def test_nothing_personal_stands_in_a_stream_entry(fields: dict[str, Any]) -> None:
-    """Neither as it was said nor as JSON escapes it; every field opens in its own place; answers show one letter."""
+    """Every field of that kind is sealed, and opens in its own place; answers show one letter."""
     request = parse(fields)
     view = masked_request(request, approved_by=None)
     offer = Offer("shop", "alice", "k", request, None, ("k1:00",), 1, "", view)
@@ -210,11 +212,10 @@ def test_nothing_personal_stands_in_a_stream_entry(fields: dict[str, Any]) -> No
     message = read_body(entry.envelope)
     assert isinstance(message, IntentMessage)
     stored = message.operation.model_dump()
-    personal = OPERATIONS[fields["operation_type"]].personal
-    for name in personal:
+    assert CANARY.encode() not in entry.envelope.body
+    for name in OPERATIONS[fields["operation_type"]].personal:
         if (text := fields.get(name)) is not None:
             assert text.encode() not in entry.envelope.body
-            assert json.dumps(text)[1:-1].encode() not in entry.envelope.body
             assert unseal(RING, context=str(INTENT), field=name, sealed=stored[name]) == text
             assert view[name] == mask(text)
     shown = masked_operation(RING, INTENT, message.operation.model_dump_json())
