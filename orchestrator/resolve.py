@@ -237,8 +237,9 @@ def _not_found(case: Case, said: ResultMessage) -> Response:
 def _unknown(case: Case, said: ResultMessage) -> Response:
     if not case.open:
         return NOTHING
-    given_up = said.source is Source.VERDICT
-    alerts = (Alert("in_doubt", f"{said.psp}:{said.intent_id}", critical=False),) if given_up else ()
+    # Given up by whoever had it, or answered with something that cannot be: time alone will not mend it.
+    for_people = said.source is Source.VERDICT or (said.code or "").startswith("contradictory_")
+    alerts = (Alert("in_doubt", f"{said.psp}:{said.intent_id}", critical=False),) if for_people else ()
     return _undecided(case, alerts)
 
 

@@ -265,7 +265,8 @@ class ResumeMessage(Message):
 
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}\z")]
 """A stable word of ours, such as ``unknown_proxy``; never a PSP's own text."""
-Word = Annotated[str, Field(max_length=512)]
+Word = Annotated[str, Field(max_length=1024)]
+"""Room for a sealed QR code of 512 characters."""
 Sealed = Annotated[str, Field(max_length=1024)]
 """A word, or a text of up to 560 bytes as `shared.sealing` leaves it: a third longer, and with its key's id."""
 UnixMs = Annotated[int, Field(ge=0, le=1 << 52)]
