@@ -14,11 +14,15 @@ from orchestrator.relay import Relay
 from shared.contracts import Action, job_envelope
 from shared.db.pool import Pool
 from shared.errors import OutcomeUnknown
-from shared.streams import keys
+from shared.streams import group, keys, permits
 from shared.streams.client import connect
 from shared.streams.dispatch import dispatch
-from tests.integration.orchestrator.outbound import PAYOUT, PSP, Outbound, a_job, manifest_of
+from shared.streams.permits import Begin
+from shared.streams.verdicts import Member
+from tests.integration.orchestrator.outbound import PAYOUT, PSP, Outbound, a_job, manifest_of, permit_of
 from tests.waiting import until
+
+MEMBER = Member(keys.jobs(PSP), keys.ADAPTER_GROUP, "adapter-1")
 
 
 @pytest.fixture
@@ -147,6 +151,16 @@ async def test_a_crash_before_the_commit_costs_a_copy_and_never_a_job(outbound: 
     await outbound.relay().turn(PSP)
     assert await outbound.jobs() == [*jobs, *jobs]
     assert await outbound.unsent() == []
+    # Whoever is given the copy finds the permit taken, and asks instead of submitting.
+    await group.ensure_group(outbound.redis, MEMBER.stream, MEMBER.group)
+    entries = await group.read(outbound.redis, MEMBER, count=6, block_ms=100)
+    begun = [
+        await permits.begin_submit(
+            outbound.redis, MEMBER, entry.id, permit=permit_of(job), token=f"t.{number}", job_ttl_ms=600_000
+        )
+        for number, (entry, job) in enumerate(zip(entries, [*jobs, *jobs], strict=True))
+    ]
+    assert [each.status for each in begun] == [Begin.GO] * 3 + [Begin.INQUIRE] * 3
 
 
 async def test_while_redis_is_away_jobs_stay_unsent_and_follow_when_it_is_back(outbound: Outbound) -> None:
