@@ -10,6 +10,7 @@ from shared.db.pool import Pool
 from shared.ledger.open import open_ledger
 from shared.ledger.port import Ledger
 from shared.ledger.postgres import MIGRATIONS
+from tests.integration.orchestrator.saga import Saga
 from tests.integration.orchestrator.world import World
 
 
@@ -30,3 +31,27 @@ async def ledger(request: pytest.FixtureRequest, database: str, pool: Pool) -> A
 def world(pool: Pool, ledger: Ledger) -> World:
     """An intake over real stores."""
     return World(pool, ledger)
+
+
+@pytest_asyncio.fixture
+async def saga(world: World) -> Saga:
+    """PSPs over real stores, on each ledger."""
+    made = Saga(world)
+    await made.prepare()
+    return made
+
+
+@pytest_asyncio.fixture
+async def payer(saga: Saga) -> str:
+    """A wallet with 1,000 satang."""
+    name = saga.world.wallet("payer")
+    await saga.world.fund({name: 1000})
+    return name
+
+
+@pytest_asyncio.fixture
+async def payee(saga: Saga) -> str:
+    """An empty rouble wallet."""
+    name = f"user:payee-{saga.world.tag}:RUB"
+    await saga.world.fund({name: 0})
+    return name
