@@ -94,6 +94,20 @@ def test_a_services_environment_is_one_it_starts_with(
     assert getattr(loaded, "redis_url", "redis://").startswith("redis://")
 
 
+@pytest.mark.parametrize(("file", "name"), [case for case in OURS if port_of(case[0].services()[case[1]])], ids=named)
+def test_whoever_is_called_listens_beyond_its_own_container(
+    file: ComposeFile, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loopback of a container is nobody else's."""
+    service = file.services()[name]
+    for variable, value in environment(service).items():
+        monkeypatch.setenv(variable, value)
+    loaded = load(SETTINGS[module(service, images())])
+    hosts = {field: getattr(loaded, field) for field in type(loaded).model_fields if field.endswith("host")}
+    assert set(hosts.values()) <= {"0.0.0.0"}  # noqa: S104 - compared, not bound to
+    assert hosts or name in {"orchestrator", "reconciler"}
+
+
 @pytest.mark.parametrize("name", ["adapter-ipps", "adapter-qp"])
 def test_adapters_are_made_for_production_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the changes that the example's notes ask for."""

@@ -85,6 +85,14 @@ def test_an_image_runs_as_nobody_in_particular(made: Images, target: str) -> Non
     )
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_images_code_can_be_read_by_its_user(made: Images, target: str) -> None:
+    """Even where it was checked out for one pair of eyes only."""
+    code = [one for one in made.target(target).instructions if one.word == "COPY" and "from" not in one.flags]
+    assert code
+    assert {one.flags.get("chmod") for one in code} == {"755"}
+
+
 def test_requirements_are_installed_from_hashed_locks_alone(made: Images) -> None:
     """No file is built on the way, nothing is added that the lock does not name."""
     for name, (_, steps) in made.stages.items():
