@@ -51,7 +51,13 @@ from shared.streams.client import connect
 
 STATEMENT_TIMEOUT_S: Final = 5.0
 """A client waits for every statement here; a slow answer is a wrong one."""
-POINT_LOOK_UPS: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
+POINT_LOOK_UPS: Final = {
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
 """Every read is by key, whatever the tables looked like when its plan was made."""
 DRAIN_TIMEOUT_S: Final = 10.0
 CANCEL_AGAIN_S: Final = 0.5

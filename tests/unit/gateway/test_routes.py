@@ -9,6 +9,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from gateway.app import Router
 from gateway.calls import Call
 from gateway.openapi import openapi_document
+from gateway.operations import OPERATIONS
 from gateway.problems import PROBLEMS, Problem, Retry, problem_document, problem_response, refusal
 from gateway.routes import ROUTES
 
@@ -96,6 +97,14 @@ def test_the_description_carries_the_bounds_of_a_transfer() -> None:
     assert transfer["properties"]["amount_minor"]["maximum"] == 2**62
     assert transfer["properties"]["operation_type"]["const"] == "P2P_TRANSFER"
     assert set(transfer["required"]) == {"operation_type", "from_account", "to_account", "amount_minor", "currency"}
+
+
+def test_the_description_tells_all_operations_apart() -> None:
+    """By their type, each with a model of its own."""
+    body = openapi_document(version="1")["paths"]["/v1/intents"]["post"]["requestBody"]
+    schema = body["content"]["application/json"]["schema"]
+    assert set(schema["discriminator"]["mapping"]) == set(OPERATIONS)
+    assert len(set(schema["discriminator"]["mapping"].values())) == len(schema["oneOf"]) == len(OPERATIONS)
 
 
 @pytest.mark.parametrize("code", PROBLEMS)
