@@ -3,6 +3,7 @@
 A consumer that still holds entries is never touched, since deleting it would destroy them: reclaim empties it first.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from redis.asyncio import Redis
@@ -15,6 +16,15 @@ from shared.streams.verdicts import Member
 
 SILENT_MS: Final = 3_600_000
 """How long a consumer has been silent before it counts as gone."""
+
+
+def groups(partitions: int, psps: Sequence[str]) -> list[tuple[str, str]]:
+    """Return every stream that is read, each with the group that reads it."""
+    return [
+        *((keys.intents(partition), keys.ORCHESTRATOR_GROUP) for partition in range(partitions)),
+        *((keys.jobs(psp), keys.ADAPTER_GROUP) for psp in psps),
+        *((keys.results(psp), keys.ORCHESTRATOR_GROUP) for psp in psps),
+    ]
 
 
 async def retire_silent(redis: Redis, stream: str, group: str, *, silent_ms: int = SILENT_MS) -> int:

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from reconciler.consumers import retire_silent
+from reconciler.consumers import groups, retire_silent
 from reconciler.dead_letters import Pause, sweep_dead_letters
 from reconciler.settings import ReconcilerSettings
 from reconciler.stuck import resume, take_stuck
@@ -86,8 +86,8 @@ class Sweeps:
         jobs = await prune_outbox(self._pool, window_days=self._settings.window_days)
         results = await prune_results(self._pool, window_days=self._settings.window_days)
         retired = 0
-        for partition in range(await self._partitions()):
-            retired += await retire_silent(self._redis, keys.intents(partition), keys.ORCHESTRATOR_GROUP)
+        for stream, group in groups(await self._partitions(), await self._psps()):
+            retired += await retire_silent(self._redis, stream, group)
         _log.info(
             "upkeep_done",
             partitions_created=created,
@@ -101,6 +101,11 @@ class Sweeps:
         with database():
             count: int = await self._pool.fetchval("SELECT partitions FROM pm.mesh")
         return count
+
+    async def _psps(self) -> list[str]:
+        with database():
+            rows = await self._pool.fetch("SELECT psp FROM pm.psp ORDER BY psp")
+        return [row["psp"] for row in rows]
 
 
 async def every(period_s: float, name: str, job: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:

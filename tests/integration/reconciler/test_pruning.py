@@ -4,10 +4,16 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from reconciler import upkeep
+from reconciler.main import Sweeps
+from reconciler.settings import ReconcilerSettings
 from reconciler.upkeep import prune_outbox, prune_results
 from shared.db.pool import Pool
+from shared.ledger.postgres import PostgresLedger
 
 _INTENT = (
     "INSERT INTO pm.intent (id, service_key_id, idempotency_key, operation_type, amount_minor, currency, state,"
@@ -54,3 +60,23 @@ async def test_a_job_that_was_never_sent_is_never_pruned(pool: Pool) -> None:
     await pool.execute("UPDATE pm.outbox_event SET sent_at = NULL, created_at = now() - interval '1 year'")
     assert await prune_outbox(pool, window_days=60) == 0
     assert await kept(pool, "outbox_event") == ["unsent"]
+
+
+async def test_the_upkeep_round_prunes_and_forgets_whoever_is_gone(
+    pool: Pool, database: str, redis: Redis, redis_url: str
+) -> None:
+    """With the window of the settings, and at PSPs too."""
+    await pool.execute("INSERT INTO pm.mesh (id, ledger_kind, partitions) VALUES (gen_random_uuid(), 'postgres', 1)")
+    await pool.execute("INSERT INTO pm.psp (psp, manifest) VALUES ('tp', '{}')")
+    for name, age in (("old", 31), ("young", 29)):
+        await pool.execute(_JOB, None, f'"{name}"', timedelta(days=age))
+        await pool.execute(_RESULT, None, f'"{name}"', timedelta(days=age))
+    settings = ReconcilerSettings(redis_url=redis_url, database_url=database, window_days=30)
+    ledger = PostgresLedger(pool)
+    sweeps = Sweeps(settings=settings, pool=pool, redis=redis, ledger=ledger, registry=CollectorRegistry())
+    with capture_logs() as logs:
+        await sweeps.upkeep()
+    await ledger.close()
+    (line,) = logs
+    assert (line["jobs_pruned"], line["results_pruned"], line["consumers_retired"]) == (1, 1, 0)
+    assert await kept(pool, "outbox_event") == await kept(pool, "psp_result") == ["young"]

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from redis.asyncio import Redis
 
-from reconciler.consumers import retire_silent
+from reconciler.consumers import groups, retire_silent
 from reconciler.dead_letters import Pause, Swept, sweep_dead_letters
 from reconciler.stuck import BEHIND_ENTRIES, resume, take_stuck
 from reconciler.upkeep import create_partitions, prune_keys
@@ -203,3 +203,13 @@ async def test_upkeep_before_the_first_worker_finds_nothing_to_forget(redis: Red
     assert await retire_silent(redis, STREAM, keys.ORCHESTRATOR_GROUP) == 0
     await redis.xadd(STREAM, {"a": "b"})
     assert await retire_silent(redis, STREAM, keys.ORCHESTRATOR_GROUP) == 0
+
+
+def test_consumers_of_every_stream_are_looked_after() -> None:
+    """Adapters and results workers leave names behind as intents workers do."""
+    assert groups(2, ["tp"]) == [
+        ("intents.{i0}", "orchestrator"),
+        ("intents.{i1}", "orchestrator"),
+        ("jobs.{tp}", "adapter"),
+        ("results.{tp}", "orchestrator"),
+    ]
