@@ -102,6 +102,26 @@ async def rotate_key(pool: Pool, ring: KeyRing, *, key: str, overlap: timedelta,
     return NewSecret(key, secret, row["previous_ends_at"])
 
 
+async def set_permissions(pool: Pool, *, key: str, permissions: Mapping[str, Any], actor: str) -> bool:
+    """Let a key do exactly this from now on; return whether it was to do something else before.
+
+    Raises:
+        BadInput: the permissions say nothing a gateway understands.
+    """
+    document = json.dumps(permissions)
+    parse_permissions(document)
+    async with pool.acquire() as connection, connection.transaction():
+        changed = await connection.fetchval(
+            "UPDATE pm.service_key SET permissions = $2::jsonb, updated_at = now() "
+            "WHERE id = $1 AND permissions <> $2::jsonb RETURNING true",
+            key,
+            document,
+        )
+        if changed:
+            await audit(connection, actor=actor, action="key.permit", target=key, detail={"permissions": permissions})
+    return changed is not None
+
+
 async def disable_key(pool: Pool, *, key: str, actor: str, reason: str) -> None:
     """Refuse a key from now on, both its secrets.
 

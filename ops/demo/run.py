@@ -16,6 +16,7 @@ from ops.console import out
 from ops.demo.play import Stage, Tally, play_script
 from ops.demo.script import Script, write_script
 from ops.demo.view import balances_table, refusals_table, shown, states_line
+from ops.embedded.psps import PSPS
 from ops.embedded.services import Stores
 from ops.embedded.stack import LedgerChoice, Stack, StackPlan, discard, running_stack
 from ops.install import install
@@ -35,7 +36,7 @@ async def demo(*, folder: Path, ledger: LedgerChoice, transfers: int, seed: int)
     """Start a mesh, play the script, check everything; return whether every expectation held."""
     console = out()
     started = time.monotonic()
-    plan = StackPlan(folder=folder, environ=os.environ, ledger=ledger, clean=True)
+    plan = StackPlan(folder=folder, environ=os.environ, ledger=ledger, clean=True, psps=PSPS)
     script = write_script(seed, run=f"-{secrets.token_hex(3)}" if plan.external else "", transfers=transfers)
     keys: list[NewSecret] = []
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from ops.audit import actor
 from ops.embedded.folder import write_private
-from ops.keys import NewSecret, create_key, rotate_key
+from ops.keys import NewSecret, create_key, rotate_key, set_permissions
 from ops.stores import open_stores
 from shared.config import StoreSettings
 from shared.errors import BadInput
@@ -19,7 +19,7 @@ from shared.errors import BadInput
 KEY: Final = "dev"
 _FILE: Final = "service-key.json"
 _PERMISSIONS: Final = {
-    "operations": ["P2P_TRANSFER", "ADJUSTMENT"],
+    "operations": ["P2P_TRANSFER", "ADJUSTMENT", "IPPS_WITHDRAWAL", "THAI_QR_PAY", "QP_TOPUP"],
     "accounts": ["user:*", "merchant:*"],
     "open_accounts": True,
     "adjustment": {"max_minor": 1_000_000_000, "alone_max_minor": 1_000_000_000},
@@ -41,6 +41,7 @@ async def ensure_dev_key(folder: Path, settings: StoreSettings) -> NewSecret:
     async with open_stores(settings) as stores:
         known = await stores.pool.fetchval("SELECT true FROM pm.service_key WHERE id = $1", KEY)
         if kept is not None and known:
+            await set_permissions(stores.pool, key=KEY, permissions=_PERMISSIONS, actor=actor())
             return kept
         ring = settings.keyring()
         try:

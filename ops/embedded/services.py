@@ -4,7 +4,7 @@ import os
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,15 +81,20 @@ def service(
     env = stores.environ({name: value for name, value in base.items() if name not in _NOT_FOR_SERVICES})
     if stores.keyring_file is None:
         env["PAYMESH_KEYRING"] = base["PAYMESH_KEYRING"]
-    env |= {"PAYMESH_LOG": "json", "PYTHONUNBUFFERED": "1"} | dict(own)
     env.setdefault("PAYMESH_ENVIRONMENT", "development")
-    name = f"{role}-{number}"
+    return python_service(
+        f"{role}-{number}", f"{role}.main", env={**env, **own}, ready=lambda: answers_ready(port), logs=logs
+    )
+
+
+def python_service(name: str, module: str, *, env: Mapping[str, str], ready: Callable[[], bool], logs: Path) -> Server:
+    """Describe a process that runs a module of ours, in exactly this environment, with its log under its name."""
     return Server(
         name=name,
-        argv=[sys.executable, "-m", f"{role}.main"],
+        argv=[sys.executable, "-m", module],
         log=logs / f"{name}.log",
-        ready=lambda: answers_ready(port),
-        env=env,
+        ready=ready,
+        env={**env, "PAYMESH_LOG": "json", "PYTHONUNBUFFERED": "1"},
         cwd=logs,
         start_timeout_s=60.0,
     )

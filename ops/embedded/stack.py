@@ -2,7 +2,8 @@
 
 ::
 
-    data folder owned → servers → schema and mesh identity → services → (the block) → services, servers stopped
+    data folder owned → servers → schema and mesh identity → PSPs registered → sandboxes, services → (the block)
+    → services, sandboxes, servers stopped
 
 What the environment names by REDIS_URL, DATABASE_URL or TIGERBEETLE_ADDRESSES is used instead of an embedded
 server. This module must never start a kept data folder on another ledger than the one its money is in.
@@ -20,6 +21,7 @@ from typing import Literal
 from ops.embedded.folder import DataFolder, StackState, owned
 from ops.embedded.ports import hold, pick_ports
 from ops.embedded.postgres import postgres, postgres_url, remove_cluster, remove_sockets
+from ops.embedded.psps import PspPlace, adapter, places, port_names, refuse_company, register_psps, sandbox
 from ops.embedded.server import Server, ServerFailed, stop_together
 from ops.embedded.services import Stores, processes_default, service
 from ops.embedded.supervisor import Say, Supervisor
@@ -46,6 +48,8 @@ class StackPlan:
     orchestrators: int = 1
     reconcilers: int = 1
     gateway_port: int | None = None
+    psps: tuple[str, ...] = ()
+    """The PSPs that are registered and served by a sandbox and an adapter of their own."""
     fsync: bool = True
     supervised: bool = True
     """Start again what dies; off where a test wants to see it stay dead."""
@@ -65,12 +69,18 @@ class Stack:
     stores: Stores
     servers: tuple[Server, ...]
     services: tuple[Server, ...]
+    psps: tuple[PspPlace, ...]
+    """Where the sandboxes are, and the adapters."""
     folder: Path
     environ: dict[str, str]
     """The environment by which another process finds the same stores."""
 
+    def psp(self, name: str) -> PspPlace:
+        """Return where a PSP is, by its id."""
+        return next(place for place in self.psps if place.psp == name)
+
     def child(self, name: str) -> Server:
-        """Return a child by its name: ``valkey``, ``postgres``, ``tigerbeetle``, ``gateway-1`` …."""
+        """Return a child by its name: ``valkey``, ``postgres``, ``gateway-1``, ``sandbox-qp``, ``adapter-qp`` …."""
         return next(child for child in (*self.servers, *self.services) if child.name == name)
 
 
@@ -99,6 +109,10 @@ async def running_stack(plan: StackPlan, *, prepare: Prepare, say: Say) -> Async
         await _all_ready(layout.servers)
         say(_servers_line(layout))
         await prepare(layout.stores)
+        if plan.psps:
+            if plan.external:
+                await refuse_company(layout.stores, plan.psps)
+            await register_psps(layout.stores, plan.psps)
         closing.enter_context(hold(layout.gateway_port))
         _start(layout.services, children, folder)
         await _all_ready(layout.services)
@@ -129,6 +143,7 @@ class _Layout:
     stores: Stores
     servers: tuple[Server, ...]
     services: tuple[Server, ...]
+    psps: tuple[PspPlace, ...]
     gateway_port: int
 
     def stack(self, plan: StackPlan) -> Stack:
@@ -137,6 +152,7 @@ class _Layout:
             stores=self.stores,
             servers=self.servers,
             services=self.services,
+            psps=self.psps,
             folder=plan.folder,
             environ=self.stores.environ(plan.environ),
         )
@@ -148,12 +164,15 @@ def _lay_out(plan: StackPlan, folder: DataFolder) -> _Layout:
     binary = _ledger_binary(plan, kept)
     names = [f"orchestrator-{n}" for n in range(1, plan.orchestrators + 1)]
     names += [f"reconciler-{n}" for n in range(1, plan.reconcilers + 1)]
-    ports = pick_ports(["valkey", "tigerbeetle", "gateway", *names], kept.ports if kept else {})
+    names += ["valkey", "tigerbeetle", "gateway", *port_names(plan.psps)]
+    ports = pick_ports(names, kept.ports if kept else {})
     if plan.gateway_port is not None:
         ports["gateway"] = plan.gateway_port
     stores, servers = _stores(plan, folder, binary, ports)
     folder.record_state(StackState(ledger=stores.ledger, ports=ports))
-    return _Layout(stores, tuple(servers), tuple(_services(plan, folder, stores, ports)), ports["gateway"])
+    psps = places(plan.psps, ports)
+    services = (*_psps(plan, folder, stores, psps), *_services(plan, folder, stores, ports))
+    return _Layout(stores, tuple(servers), services, psps, ports["gateway"])
 
 
 def _ledger_binary(plan: StackPlan, kept: StackState | None) -> Path | None:
@@ -211,9 +230,8 @@ def _stores(
 
 
 def _services(plan: StackPlan, folder: DataFolder, stores: Stores, ports: Mapping[str, int]) -> list[Server]:
-    """Describe our own processes, in the order in which they start."""
-    logs = folder.path / "logs"
-    logs.mkdir(exist_ok=True)
+    """Describe the processes of the mesh, in the order in which they start."""
+    logs = _logs(folder)
     metrics = folder.path / "gateway-metrics"
     shutil.rmtree(metrics, ignore_errors=True)
     metrics.mkdir()
@@ -233,6 +251,19 @@ def _services(plan: StackPlan, folder: DataFolder, stores: Stores, ports: Mappin
             service("gateway", number, port=ports["gateway"], own=own, stores=stores, base=plan.environ, logs=logs)
         )
     return found
+
+
+def _psps(plan: StackPlan, folder: DataFolder, stores: Stores, psps: Sequence[PspPlace]) -> list[Server]:
+    """Describe what stands for the PSPs: sandboxes first, since adapters call them."""
+    logs, books = _logs(folder), folder.path / "sandboxes"
+    found = [sandbox(place, base=plan.environ, logs=logs, books=books) for place in psps]
+    return found + [adapter(place, stores=stores, base=plan.environ, logs=logs) for place in psps]
+
+
+def _logs(folder: DataFolder) -> Path:
+    logs = folder.path / "logs"
+    logs.mkdir(exist_ok=True)
+    return logs
 
 
 def _start(servers: Sequence[Server], children: list[Server], folder: DataFolder) -> None:
@@ -282,11 +313,12 @@ def _failure(task: asyncio.Task[None]) -> BaseException | None:
 
 
 def _stop_all(layout: _Layout, children: Sequence[Server]) -> None:
-    """Stop what was started: gateways take no more, then the workers finish, then the stores go."""
+    """Stop what was started: gateways take no more, workers and adapters finish, then sandboxes and stores go."""
     started = {child.name for child in children}
-    gateways = [child for child in layout.services if child.name.startswith("gateway")]
-    workers = [child for child in layout.services if not child.name.startswith("gateway")]
-    for group in (gateways, workers, layout.servers):
+    gateways = [child for child in layout.services if child.name.startswith("gateway-")]
+    sandboxes = [child for child in layout.services if child.name.startswith("sandbox-")]
+    workers = [child for child in layout.services if child not in gateways and child not in sandboxes]
+    for group in (gateways, workers, sandboxes, layout.servers):
         stop_together([child for child in group if child.name in started])
 
 
@@ -294,6 +326,7 @@ def _urls(stack: Stack) -> dict[str, str]:
     urls = {"gateway": stack.url, "redis": stack.stores.redis_url, "database": stack.stores.database_url}
     if stack.stores.tigerbeetle_addresses:
         urls["ledger"] = stack.stores.tigerbeetle_addresses
+    urls |= {f"sandbox-{place.psp}": place.control_url for place in stack.psps}
     return urls
 
 

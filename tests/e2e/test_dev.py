@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +28,14 @@ PAY = {
     "to_account": "user:bob:THB",
     "amount_minor": 1,
     "currency": "THB",
+}
+PAY_OUT = {
+    "operation_type": "IPPS_WITHDRAWAL",
+    "from_account": "user:alice:THB",
+    "amount_minor": 100,
+    "currency": "THB",
+    "proxy_type": "MOBILE",
+    "proxy": "081-234-5678",
 }
 
 
@@ -73,13 +81,17 @@ class Dev:
 
     def pay(self) -> dict[str, Any]:
         """Pay one unit, and return what the gateway answered."""
+        return self.post(PAY, user_id="alice", wait_s=10)
+
+    def post(self, operation: Mapping[str, Any], *, user_id: str, wait_s: int | None = None) -> dict[str, Any]:
+        """Post an intent, and return what the gateway answered."""
         key = read_dev_key(self.home.path / "dev")
         assert key is not None
 
         async def post() -> Answer:
             async with open_client(url=self.url, key=key.key, secret=key.secret) as client:
                 return await client.send_until_answered(
-                    PAY, idempotency_key=new_idempotency_key(), user_id="alice", wait_s=10
+                    operation, idempotency_key=new_idempotency_key(), user_id=user_id, wait_s=wait_s
                 )
 
         return asyncio.run(post()).document
@@ -127,11 +139,14 @@ def dev(home: Home) -> Iterator[Dev]:
 
 
 def test_the_printed_lines_work_as_they_stand(dev: Dev) -> None:
-    """Pasted into a shell they pay, read a balance, list accounts and check the books."""
+    """Pasted into a shell they pay, pay out, top up by a code that is paid, list accounts and check the books."""
     done = dev.home.shell(dev.hints)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert '"state":"SETTLED"' in done.stdout
+    settled = re.findall(r'"state":"SETTLED"[^}]*"operation_type":"(\w+)"', done.stdout)
+    assert settled == ["P2P_TRANSFER", "IPPS_WITHDRAWAL", "QP_TOPUP"]
+    assert '"next_action":{"kind":"qr"' in done.stdout
     assert '"balance_minor":1000' in done.stdout
+    assert "305.10 RUB" in done.stdout
     assert "user:alice:THB" in done.stdout
     assert "violated" not in done.stdout
 
@@ -205,6 +220,32 @@ def _statuses(dev: Dev, secret: str) -> set[int]:
             return await asyncio.gather(*(client.balance("user:alice:THB") for _ in range(12)))
 
     return {answer.status for answer in asyncio.run(ask())}
+
+
+def test_adapters_and_sandboxes_are_told_what_they_need_and_nothing_else(dev: Dev) -> None:
+    """No adapter knows a database or a ledger, no sandbox the key ring or Valkey, whatever our own environment says."""
+    kids = dev.children()
+    for psp in ("ipps", "qp"):
+        adapter = psutil.Process(kids[f"adapter-{psp}"]).environ()
+        sandbox = psutil.Process(kids[f"sandbox-{psp}"]).environ()
+        assert {"REDIS_URL", "PAYMESH_KEYRING_FILE", "ADAPTER_BASE_URL"} <= set(adapter)
+        foreign = {"DATABASE_URL", "TIGERBEETLE_ADDRESSES", "PAYMESH_SERVICE_SECRET", "PAYMESH_DATA"}
+        assert not foreign & {*adapter, *sandbox}
+        assert not {"REDIS_URL", "PAYMESH_KEYRING_FILE", "PAYMESH_KEYRING"} & set(sandbox)
+        assert adapter["ADAPTER_CALLBACK_SECRETS"] == sandbox["SANDBOX_CALLBACK_SECRET"]
+
+
+@pytest.mark.parametrize("name", ["adapter-ipps", "sandbox-ipps"])
+def test_withdrawals_go_on_when_an_adapter_or_a_sandbox_is_killed(dev: Dev, name: str) -> None:
+    """It comes back, and what was posted meanwhile settles."""
+    before = dev.children()[name]
+    os.kill(before, signal.SIGKILL)
+    intent = dev.post(PAY_OUT, user_id="alice")["id"]
+    dev.said(f"{name} was ended by SIGKILL; starting again")
+    until_sync(lambda: dev.children().get(name, before) != before, f"another {name}")
+    until_sync(
+        lambda: dev.json("intent", "show", intent)["state"] == "SETTLED", "a withdrawal that settles", timeout_s=60
+    )
 
 
 @pytest.mark.parametrize("name", ["gateway-1", "orchestrator-1", "reconciler-1", "valkey", "postgres"])
