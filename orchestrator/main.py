@@ -68,14 +68,15 @@ class Outbound:
 def _outbound(
     settings: OrchestratorSettings, pool: Pool, redis: Redis, mesh: MeshIdentity, registry: CollectorRegistry
 ) -> Outbound:
+    metrics = OutboundMetrics(registry)
     psps = PspRegister(
         pool=pool,
         redis=redis,
         epoch=mesh.token,
         poll_s=settings.psps_poll_s,
         outbox_max=settings.outbox_max,
+        metrics=metrics,
     )
-    metrics = OutboundMetrics(registry)
     relay = Relay(
         pool=pool,
         redis=redis,

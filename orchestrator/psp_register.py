@@ -19,6 +19,7 @@ import asyncpg
 import structlog
 from redis.asyncio import Redis
 
+from orchestrator.outbound_metrics import OutboundMetrics
 from shared.db.failures import database
 from shared.db.pool import Pool
 from shared.errors import OutcomeUnknown, Transient
@@ -69,7 +70,14 @@ class PspRegister:
     """The PSPs in force and their conditions, none older than `poll_s` while the stores answer."""
 
     def __init__(
-        self, *, pool: Pool, redis: Redis, epoch: str, poll_s: float = 0.5, outbox_max: int = OUTBOX_MAX
+        self,
+        *,
+        pool: Pool,
+        redis: Redis,
+        epoch: str,
+        poll_s: float = 0.5,
+        outbox_max: int = OUTBOX_MAX,
+        metrics: OutboundMetrics | None = None,
     ) -> None:
         self.epoch = epoch
         """``<mesh id>:<epoch>``, which every job carries."""
@@ -77,6 +85,7 @@ class PspRegister:
         self._redis = redis
         self._poll_s = poll_s
         self._outbox_max = outbox_max
+        self._metrics = metrics
         self._version = -1
         self._known: dict[str, _Known] = {}
         self._channels: dict[str, str] = {}
@@ -189,6 +198,8 @@ class PspRegister:
         if known.seen and (pauses.keys() != known.pauses.keys() or breaker is not known.breaker):
             _log.warning("psp_conditions", psp=psp, paused=sorted(pauses), breaker=breaker)
         self._known[psp] = _Known(known.manifest, pauses, row["unsent"], breaker, seen=True)
+        if self._metrics is not None:
+            self._metrics.waiting(psp, row["unsent"])
 
     async def _mend(self, psp: str, copy: Mapping[str, bytes]) -> None:
         pauses = self._known[psp].pauses

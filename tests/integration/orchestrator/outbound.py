@@ -90,13 +90,16 @@ class Outbound:
     outbox_max: int = 50_000
     jobs_max: int = 10_000
     psps: PspRegister = field(init=False)
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def __post_init__(self) -> None:
-        self.psps = self.another_register()
+        self.psps = self.another_register(OutboundMetrics(self.registry))
 
-    def another_register(self) -> PspRegister:
+    def another_register(self, metrics: OutboundMetrics | None = None) -> PspRegister:
         """The register of another process."""
-        return PspRegister(pool=self.pool, redis=self.redis, epoch=TOKEN, poll_s=0.02, outbox_max=self.outbox_max)
+        return PspRegister(
+            pool=self.pool, redis=self.redis, epoch=TOKEN, poll_s=0.02, outbox_max=self.outbox_max, metrics=metrics
+        )
 
     def relay(self, redis: Redis | None = None, pool: Any = None) -> Relay:
         """Another process's relay."""

@@ -142,6 +142,8 @@ async def test_a_full_outbox_refuses_before_funds_are_held(outbound: Outbound) -
     await outbound.psps.refresh()
     assert outbound.psps.refusal("tp", PAYOUT) == "outbox_full"
     assert outbound.psps.refusal("zz", PAYOUT) is None
+    shown = [outbound.registry.get_sample_value("paymesh_outbox_unsent", {"psp": psp}) for psp in ("tp", "zz")]
+    assert shown == [3, 0]
 
 
 async def test_while_redis_is_away_what_was_seen_last_stays_in_force(outbound: Outbound) -> None:
