@@ -60,7 +60,8 @@ CREATE TABLE pm.outbox_event (
     PRIMARY KEY (intent_id, attempt, action)
 );
 CREATE INDEX outbox_unsent ON pm.outbox_event (psp, intent_id) WHERE sent_at IS NULL;
-CREATE INDEX outbox_sent ON pm.outbox_event USING brin (sent_at);
+-- Partial: every row was unsent once, so a full BRIN index would take any range for one that may hold unsent ones.
+CREATE INDEX outbox_sent ON pm.outbox_event USING brin (sent_at) WHERE sent_at IS NOT NULL;
 
 -- Everything that was heard of a provider: answers, verdicts, callbacks with their bytes sealed. One row an entry.
 CREATE TABLE pm.psp_result (
