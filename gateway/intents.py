@@ -164,10 +164,11 @@ class Intents:
         return approver.id
 
     async def _offer(self, offer: Offer, wait_s: float) -> web.Response:
+        follow = not OPERATIONS[offer.request.operation_type].instant
         for _ in range(CLASH_TRIES_MAX):
             intent = self.new_intent_id(offer.partition)
             # Expected before it is offered: the decision may be quicker than the accept's own reply.
-            with self.hints.expect(str(intent)) if wait_s else nullcontext() as event:
+            with self.hints.expect(str(intent), follow=follow) if wait_s else nullcontext() as event:
                 entry = intent_entry(self.ring, intent, offer, waiter=self.hints.instance if wait_s else None)
                 result = await self.door.offer(offer.partition, entry)
                 if result.status is AcceptStatus.ACCEPTED:
@@ -200,7 +201,7 @@ class Intents:
 
     async def _watch(self, intent: IntentId, wait_s: float) -> IntentRow | None:
         """Look at an intent accepted earlier, and where it is undecided wait for it."""
-        with self.hints.expect(str(intent)) as event:
+        with self.hints.expect(str(intent), follow=wait_s > 0) as event:
             row = await tolerant(lambda: self.reads.intent(intent))
             if wait_s and (row is None or not row.ends_a_wait):
                 row = await self._decided(intent, event, wait_s) or row

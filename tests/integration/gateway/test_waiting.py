@@ -7,6 +7,8 @@ from functools import partial
 import pytest
 
 from gateway import waiting
+from shared.streams import keys
+from tests.integration.gateway.psps import TOPUP, WITHDRAWAL, ask_the_payer
 from tests.integration.gateway.stand import Stand
 from tests.waiting import until
 
@@ -117,3 +119,57 @@ async def test_too_many_waiting_requests_are_answered_at_once(stand: Stand, monk
             if entry.message.waiter is not None:
                 await stand.hint(entry.message.waiter, entry.envelope.id, "SETTLED")
         assert [(await answer).status for answer in pending] == [200, 200]
+
+
+async def test_what_a_provider_decides_is_heard_on_the_intents_own_channel(stand: Stand) -> None:
+    """Whoever hears of it does not know who waits: the first request, a retry, and a read at another gateway."""
+    async with stand.gateway() as one, stand.gateway() as two:
+        first = asyncio.create_task(one.post(TOPUP, key="k", wait_s=20))
+        await until(stand.entries, "the entry")
+        entry = await stand.only_entry()
+        others = [
+            asyncio.create_task(two.post(TOPUP, key="k", wait_s=20)),
+            asyncio.create_task(two.get(entry.envelope.id, wait_s=20)),
+        ]
+        channel = keys.intent_channel(entry.envelope.id)
+        await until(partial(_heard, stand, channel, 2), "both gateways listen")
+        started = time.monotonic()
+        await ask_the_payer(stand, entry)
+        await stand.redis.publish(channel, "AUTHORIZED")
+        answers = [await first, *[await other for other in others]]
+        assert [answer.document["state"] for answer in answers] == ["AUTHORIZED"] * 3
+        assert time.monotonic() - started < 4
+        await until(partial(_heard, stand, channel, 0), "nobody listens any more")
+
+
+async def _heard(stand: Stand, channel: str, gateways: int) -> bool:
+    ((_, count),) = await stand.redis.pubsub_numsub(channel)
+    return bool(count == gateways)
+
+
+async def test_what_is_followed_is_found_again_after_a_disconnection(stand: Stand) -> None:
+    """With everything else that is subscribed."""
+    async with stand.gateway() as client:
+        pending = asyncio.create_task(client.post(WITHDRAWAL, wait_s=20))
+        await until(stand.entries, "the entry")
+        entry = await stand.only_entry()
+        channel = keys.intent_channel(entry.envelope.id)
+        await until(partial(_heard, stand, channel, 1), "it listens")
+        await stand.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        await until(partial(_heard, stand, channel, 1), "it listens again")
+        started = time.monotonic()
+        await stand.record(entry)
+        await until(lambda: stand.redis.publish(channel, "SETTLED"), "somebody heard")
+        assert (await pending).status == 200
+    assert time.monotonic() - started < 4
+
+
+async def test_nobody_follows_a_transfer_that_has_just_been_posted(stand: Stand) -> None:
+    """Its decision comes to the gateway by name; a channel of its own would be a cost for nothing."""
+    async with stand.gateway() as client:
+        pending = asyncio.create_task(client.post(wait_s=20))
+        await until(stand.entries, "the entry")
+        entry = await stand.only_entry()
+        assert await _heard(stand, keys.intent_channel(entry.envelope.id), 0)
+        await stand.settle(entry)
+        assert (await pending).status == 200

@@ -75,9 +75,10 @@ async def test_nobody_is_remembered_after_waiting() -> None:
     """However many have waited."""
     hints = make_hints()
     for _ in range(3):
-        with hints.expect("a"):
+        with hints.expect("a"), hints.expect("a", follow=True):
             pass
     assert not hints._waiting
+    assert not hints._followed
     assert hints.open
 
 
