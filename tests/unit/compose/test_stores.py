@@ -93,6 +93,15 @@ def test_io_uring_is_open_to_ledger_clients_and_to_nobody_else(file: ComposeFile
     assert ("ulimits" in service) is client
 
 
+@pytest.mark.parametrize("name", ["tigerbeetle", "tigerbeetle-format"])
+def test_the_ledgers_server_may_use_io_uring_and_lock_its_memory(name: str) -> None:
+    """It starts with nothing less."""
+    service = MESH.services()[name]
+    assert "seccomp=unconfined" in service["security_opt"]
+    assert service["cap_add"] == ["IPC_LOCK"]
+    assert service["ulimits"]["memlock"] == {"soft": -1, "hard": -1}
+
+
 def test_the_ledgers_clients_stay_within_its_connections() -> None:
     """Orchestrators and reconcilers, the installation and an operator at once; as shipped, and at the bound stated."""
     bound = re.search(r"(\d+) is the most\.\nORCHESTRATOR_REPLICAS=", MESH.example.read_text())
