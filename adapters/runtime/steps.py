@@ -10,11 +10,13 @@ answer_received  the PSP's answer is understood
 before_append    the result is written next, unless the entry is lost
 ===============  ==================================================================================
 
-A pause file holds one line, ``<step> <stop|kill>``. The process that comes to that step first claims the file by
-renaming it to ``<name>.claimed`` and sends itself SIGSTOP or SIGKILL; every later one passes. This module must never
-do anything where no file was named.
+A pause file holds one line, ``<step> <stop|kill> [<ms>]``. The process that comes to that step first claims the file
+by renaming it to ``<name>.claimed`` and sends itself SIGSTOP or SIGKILL; every later one passes. With a time, whatever
+else of that process comes to the step within it is held there too, so that many jobs are struck at the same step. This
+module must never do anything where no file was named.
 """
 
+import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -37,20 +39,27 @@ async def pass_by(_step: str) -> None:
 
 def paused_by(file: Path) -> Steps:
     """Return what looks into a pause file at every step."""
+    struck: dict[str, asyncio.Event] = {}
 
     async def look(step: str) -> None:
-        if (number := _claimed(file, step)) is not None:
+        if step in struck:
+            await struck[step].wait()
+        elif (claimed := _claimed(file, step)) is not None:
+            number, gather_s = claimed
+            struck[step] = asyncio.Event()
+            await asyncio.sleep(gather_s)
             os.kill(os.getpid(), number)
+            struck[step].set()
 
     return look
 
 
-def _claimed(file: Path, step: str) -> signal.Signals | None:
+def _claimed(file: Path, step: str) -> tuple[signal.Signals, float] | None:
     try:
-        wanted, how = file.read_text().split()
+        wanted, how, *gather_ms = file.read_text().split()
         if wanted != step:
             return None
         file.rename(file.with_name(f"{file.name}.claimed"))
     except FileNotFoundError:
         return None
-    return _SIGNALS[how]
+    return _SIGNALS[how], int(gather_ms[0]) / 1000 if gather_ms else 0.0

@@ -1,5 +1,6 @@
 """Pause files: the right process stops at the right step, once."""
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -37,6 +38,25 @@ async def test_a_process_strikes_once_at_the_step_that_the_file_names(
     await here("before_send")
     assert signals == [number]
     assert (tmp_path / "pause.claimed").exists()
+
+
+async def test_with_a_time_everything_that_comes_to_the_step_is_struck_there(
+    tmp_path: Path, signals: list[signal.Signals]
+) -> None:
+    """Those that come within it are held until the signal; those that come later pass."""
+    file = tmp_path / "pause"
+    file.write_text("request_sent stop 50")
+    here = paused_by(file)
+    passed: list[tuple[int, int]] = []
+
+    async def one(number: int) -> None:
+        await here("request_sent")
+        passed.append((number, len(signals)))
+
+    await asyncio.gather(*(one(number) for number in range(3)))
+    await one(3)
+    assert sorted(passed) == [(number, 1) for number in range(4)]
+    assert signals == [signal.SIGSTOP]
 
 
 async def test_without_a_file_nothing_happens(tmp_path: Path, signals: list[signal.Signals]) -> None:
