@@ -203,6 +203,9 @@ def _reversed(case: Case, said: ResultMessage) -> Response:
     back: Direction = "in" if case.direction == "out" else "out"
     if Purpose.SUSPENSE in known.children and (case.direction == "in" or not known.settles):
         return Response(opens=(Open(Purpose.SUSPENSE_REVERSAL, name, known.amount_minor, back),))
+    if known.settles and case.state is not IntentState.SETTLED:
+        # It ended the intent without any money of ours: there is nothing to take back.
+        return NOTHING
     amount = min(said.amount_minor or known.amount_minor, known.amount_minor)
     if case.direction == "out":
         # What was paid beyond the plan never came from the payer.

@@ -229,3 +229,11 @@ def test_a_payment_taken_back_before_anybody_heard_of_it_closes_the_code_at_the_
     assert resolve(case(direction="in"), word) == Response(wait=True)
     last = said(Outcome.REVERSED, psp_transaction_id="T1", final=True)
     assert resolve(case(direction="in"), last).settle == Settle("close", "T1", code="reversed")
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_payment_taken_back_before_anybody_heard_of_it_is_not_taken_back_again(direction: Direction) -> None:
+    """The hold was voided for it, or the code closed: a wallet that never paid must not be credited."""
+    ended = case(S.FAILED, direction, payments={"T1": Payment(100, settles=True)})
+    assert resolve(ended, said(Outcome.REVERSED, psp_transaction_id="T1", amount_minor=100)) is NOTHING
+    assert resolve(ended, said(Outcome.REVERSED)) is NOTHING
