@@ -1,4 +1,4 @@
-"""The poller: looks at open intents when they fall due, and does the one thing that each calls for.
+"""The poller: looks at intents when they fall due, and does the one thing that each calls for.
 
 ================================  ==========================================================================
 the permit says                   what is done
@@ -7,8 +7,10 @@ ABSENT, and the job is young      nothing: it is on its way, and waits for as lo
 ABSENT, past the job's time       win CANCELLED: the result NOT_SUBMITTED, and no copy is ever submitted
 CANCELLED                         win it again: the verdict may not have been heard
 TAKEN, or too old to be won       ask the PSP: an inquiry onto its job stream
-ABSENT, though it was begun        ask, and let nobody take the lost permit for a proof
+ABSENT, though it was begun       ask, and let nobody take the lost permit for a proof
 ================================  ==========================================================================
+
+An intent of money in that is decided is asked about for a while longer: its code may be paid late, or again.
 
 Schedules live in the database, so an inquiry is only a hint: one that is lost is made again. There is one an intent
 and turn; none while the PSP is paused or its breaker open, none for a job that has not left the outbox, and none onto
@@ -21,7 +23,7 @@ This module must never guess: it says NOT_SUBMITTED only after winning CANCELLED
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -34,15 +36,16 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from orchestrator.outbound_metrics import OutboundMetrics
-from orchestrator.polling import next_poll_s
+from orchestrator.polling import next_poll_s, watch_s
 from orchestrator.psp_register import PspRegister
+from orchestrator.records import NEVER_S
 from orchestrator.relay import JOBS_MAX
 from shared.contracts import Action, JobMessage, Outcome, ResultMessage, Source, job_envelope, result_envelope
 from shared.db.failures import database
 from shared.db.pool import Pool
 from shared.errors import OutcomeUnknown, Transient
-from shared.psp import Manifest
-from shared.states import IntentState
+from shared.psp import Manifest, OperationRules
+from shared.states import TERMINAL, IntentState
 from shared.streams import keys, permits
 from shared.streams.append import append_entry
 from shared.streams.client import command, server
@@ -191,6 +194,8 @@ class Poller:
         return step
 
     async def _decide(self, due: Due, submission: Submission, manifest: Manifest) -> Step:
+        if due.state in TERMINAL:
+            return await self._watch(due, submission, manifest)
         seen = await permits.look(self._redis, permit=submission.permit)
         if seen.state is PermitState.TAKEN or seen.stale:
             return await self._inquire(due, submission, manifest)
@@ -202,6 +207,16 @@ class Poller:
             pace = manifest.poll
             return Step("queued", min(manifest.job_ttl_s - age_s, max(pace.first_s, min(age_s, pace.max_s))))
         return await self._cancel(due, submission, manifest, seen)
+
+    async def _watch(self, due: Due, submission: Submission, manifest: Manifest) -> Step:
+        """Ask about a decided intent for as long as its code may still be paid."""
+        job, rules = submission.job, manifest.operations.get(submission.job.operation)
+        with server():
+            seconds, _ = await command(self._redis, "TIME")
+        if rules is None or int(seconds) - job.created_ms / 1000 >= watched_s(job, rules, manifest):
+            return Step("watched", NEVER_S)
+        step = await self._inquire(due, submission, manifest)
+        return replace(step, pause_s=float(manifest.poll.max_s)) if step.asked else step
 
     async def _cancel(self, due: Due, submission: Submission, manifest: Manifest, seen: Seen) -> Step:
         won = await permits.win_cancelled(self._redis, permit=submission.permit, who=_WHO, replicas=self._replicas)
@@ -243,6 +258,13 @@ class Poller:
         with server():
             waiting: int = await command(self._redis, "XLEN", keys.jobs(psp))
         return waiting
+
+
+def watched_s(job: JobMessage, rules: OperationRules, manifest: Manifest) -> int:
+    """Return for how long after its acceptance the code of a top-up is asked about."""
+    ttl = job.destination.get("ttl_s")
+    static = job.destination.get("static") == "true"
+    return watch_s(rules, manifest.poll, static=static, ttl_s=int(ttl) if ttl is not None else None)
 
 
 def _was_begun(due: Due, submission: Submission) -> bool:

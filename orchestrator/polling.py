@@ -8,7 +8,7 @@ never read a clock.
 from math import ceil, log
 from typing import Final
 
-from shared.psp import PollSchedule
+from shared.psp import OperationRules, PollSchedule
 
 PAUSE_MAX_S: Final = 86_400
 """However long the PSP would like to be left alone, an open intent is looked at once a day."""
@@ -24,6 +24,23 @@ def next_poll_s(schedule: PollSchedule, polls: int, retry_after_s: int | None = 
     """
     pause_s = schedule.max_s if _elapsed_s(schedule, polls) >= schedule.until_s else _pause_s(schedule, polls)
     return min(PAUSE_MAX_S, max(1, round(pause_s), retry_after_s or 0))
+
+
+AFTERMATH_S: Final = 3_600
+"""How long after its time a code is still asked about: a payment that was under way may end late."""
+
+
+def watch_s(rules: OperationRules, schedule: PollSchedule, *, static: bool, ttl_s: int | None = None) -> int:
+    """Return for how long after its acceptance a decided intent of money in is still asked about, every `max_s`.
+
+    A code can be paid late, twice, or any number of times if it is static, and the callback that would say so may be
+    lost. Of money out nothing more can come.
+    """
+    if rules.direction == "out":
+        return 0
+    if static:
+        return schedule.until_s
+    return (ttl_s or rules.ttl_s) + AFTERMATH_S
 
 
 def _pause_s(schedule: PollSchedule, polls: int) -> float:

@@ -10,7 +10,7 @@ reach raises and is handed back whole. This module must never conclude anything 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID
 
@@ -270,7 +270,15 @@ class Results:
             with database():
                 await next_ledger_attempt(self._pool, done.known, done.resolution)
         else:
-            outcome.records[intent] = done.record
+            outcome.records[intent] = self._watched(done.known, done.record)
+
+    def _watched(self, known: Known, record: Record) -> Record:
+        """Keep asking about a code that may still be paid: late, twice, or any number of times."""
+        asked, manifest = known.dispatch, self._manifest(self._psp)
+        rules = manifest.operations.get(asked.operation) if manifest is not None else None
+        if manifest is None or rules is None or rules.direction == "out":
+            return record
+        return replace(record, next_poll_s=float(manifest.poll.max_s))
 
     async def _open(self, openings: Sequence[Opening], outcome: _Outcome) -> None:
         with database():

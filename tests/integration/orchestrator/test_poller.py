@@ -267,11 +267,10 @@ async def test_an_intent_of_an_unknown_psp_is_put_off_and_warned_about(outbound:
     assert (await outbound.next_poll(job))[0] > LEASE_S
 
 
-async def test_what_is_not_due_or_not_open_is_left_alone(outbound: Outbound) -> None:
-    """Terminal states and later hours are nobody's business."""
+async def test_what_is_not_due_is_left_alone(outbound: Outbound) -> None:
+    """A later hour is nobody's business now."""
     await outbound.enrol(manifest_of())
-    settled, later = a_job(age_s=13 * 3600), a_job(age_s=13 * 3600)
-    await outbound.open_intent(settled, state="SETTLED")
+    later = a_job(age_s=13 * 3600)
     await outbound.open_intent(later, due_s=30)
     assert await outbound.poller().turn() == 0
     assert await outbound.jobs() == []
@@ -374,3 +373,31 @@ async def test_it_goes_on_by_itself_until_it_is_stopped(outbound: Outbound) -> N
     finally:
         stop.set()
         await asyncio.wait_for(running, 5)
+
+
+@pytest.mark.parametrize(("age_s", "asked"), [(60, True), (1200 + 3600 + 60, False)], ids=["young", "old"])
+async def test_a_code_that_was_paid_or_expired_is_asked_about_for_a_while(
+    outbound: Outbound, *, age_s: int, asked: bool
+) -> None:
+    """The callback of a late or second payment may be lost; after its time and an hour nobody asks any more."""
+    await outbound.enrol(manifest_of())
+    job = a_job(age_s=age_s, operation="TEST_TOPUP", destination={"ttl_s": "1200"})
+    await outbound.open_intent(job, state="EXPIRED")
+    await outbound.relay().turn(PSP)
+    await outbound.redis.delete(keys.jobs(PSP))
+    await outbound.poller().turn()
+    assert [question.action for question in await outbound.jobs()] == ([Action.INQUIRE] if asked else [])
+    left = await outbound.pool.fetchval("SELECT next_poll_at - now() FROM pm.intent WHERE id = $1::uuid", job.intent_id)
+    assert left.total_seconds() == pytest.approx(900, abs=2) if asked else left is None
+
+
+async def test_a_decided_withdrawal_is_never_asked_about_again(outbound: Outbound) -> None:
+    """Nothing more can come of it."""
+    await outbound.enrol(manifest_of())
+    job = a_job(age_s=60)
+    await outbound.open_intent(job, state="SETTLED")
+    await outbound.relay().turn(PSP)
+    await outbound.redis.delete(keys.jobs(PSP))
+    await outbound.poller().turn()
+    assert await outbound.jobs() == []
+    assert await outbound.pool.fetchval("SELECT next_poll_at FROM pm.intent WHERE id = $1::uuid", job.intent_id) is None
