@@ -105,12 +105,14 @@ async def settle(
 ) -> tuple[dict[UUID, Resolution], dict[tuple[UUID, str, Purpose], Stored]]:
     """Store resolutions and children; return those that stand, by intent, and the children as stored.
 
-    A wanted intent without a resolution in the answer is one whose payment has settled another intent.
+    A wanted intent without a resolution in the answer, or an opening without a child, is one whose payment belongs to
+    another intent: what a PSP says twice about one transaction must not be booked twice.
     """
     async with pool.acquire() as connection, connection.transaction():
         standing = await _resolve(connection, psp, wanted) if wanted else {}
         await _keep_payments(connection, psp, wanted, standing, openings)
-        children = await _open(connection, psp, openings, new_id) if openings else {}
+        own = await _own(connection, psp, openings) if openings else []
+        children = await _open(connection, psp, own, new_id) if own else {}
     return standing, children
 
 
@@ -193,6 +195,18 @@ async def _keep_payments(
     if rows:
         columns = zip(*(rows[name] for name in sorted(rows)), strict=True)
         await connection.execute(statement("insert_payments"), *columns)
+
+
+async def _own(connection: Connection, psp: str, openings: Sequence[Opening]) -> list[Opening]:
+    """Return the openings whose payment belongs to their intent."""
+    names = sorted({one.open.psp_transaction_id for one in openings})
+    rows = await connection.fetch(
+        "SELECT psp_transaction_id, intent_id FROM pm.psp_tx_map WHERE psp = $1 AND psp_transaction_id = ANY ($2)",
+        psp,
+        names,
+    )
+    owners = {row["psp_transaction_id"]: row["intent_id"] for row in rows}
+    return [one for one in openings if owners[one.open.psp_transaction_id] == one.known.stored.id]
 
 
 async def _open(

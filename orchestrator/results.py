@@ -248,14 +248,17 @@ class Results:
             intent = one.known.stored.id
             resolution = standing.get(intent)
             if resolution is None:
-                alert = Alert("payment_of_two_intents", f"{self._psp}:{one.settle.psp_transaction_id}")
-                outcome.raised.append(Raised(alert, intent, evidence_of(one.said)))
+                outcome.raised.append(self._of_two(intent, one.settle.psp_transaction_id))
                 continue
             found.append((one.known, resolution))
             if (resolution.kind, resolution.psp_transaction_id) != (one.settle.kind, one.settle.psp_transaction_id):
                 # Another word was first. It is carried out, and this one is heard again by what it leaves.
                 outcome.again.add(intent)
         return await carry_out_resolutions(self._ledger, found) if found else []
+
+    def _of_two(self, intent: UUID, name: str | None) -> Raised:
+        alert = Alert("payment_of_two_intents", f"{self._psp}:{name}:{intent}")
+        return Raised(alert, intent, {"psp_transaction_id": name})
 
     async def _settled(self, done: Settled, outcome: _Outcome) -> None:
         intent = done.known.stored.id
@@ -292,14 +295,15 @@ class Results:
         outcome: _Outcome,
     ) -> None:
         """Carry children out; money that a wallet refuses goes to suspense, or is charged to it."""
-        if not children:
-            return
         states = await self._carry_out(children.values())
         fallen: list[Opening] = []
         for one in openings:
             parent, wanted = one.known.stored.id, one.open
-            state = states[children[parent, wanted.psp_transaction_id, wanted.purpose].id]
-            if state is None:
+            child = children.get((parent, wanted.psp_transaction_id, wanted.purpose))
+            state = states[child.id] if child is not None else None
+            if child is None:
+                outcome.raised.append(self._of_two(parent, wanted.psp_transaction_id))
+            elif state is None:
                 outcome.again.add(parent)
             elif state is IntentState.REJECTED:
                 purpose = _FALLS_TO.get(wanted.purpose) or violated(f"suspense refuses a payment of intent {parent}")

@@ -9,7 +9,7 @@ from shared.contracts import (
     Source,
 )
 from shared.streams.verdicts import DeadLetter, Done, Entry
-from tests.integration.orchestrator.saga import Saga
+from tests.integration.orchestrator.saga import Saga, deltas
 from tests.integration.orchestrator.world import intent_entry, message, new_id
 
 pytestmark = pytest.mark.asyncio
@@ -40,11 +40,18 @@ async def test_malformed_results_are_dead_lettered_and_the_rest_goes_on(saga: Sa
 
 async def test_one_transaction_of_a_psp_never_settles_two_intents(saga: Saga, payer: str) -> None:
     """An idempotent PSP that answers another's payment must not be believed."""
-    first, second = await saga.withdraw(payer), await saga.withdraw(payer)
+    first, second, over = [await saga.withdraw(payer) for _ in range(3)]
+    await saga.hear(saga.said(over, Outcome.DECLINED, code="over_limit", final=True))
     await saga.hear(saga.said(first, Outcome.PAID, psp_transaction_id=f"SAME-{first}"))
-    await saga.hear(saga.said(second, Outcome.PAID, psp_transaction_id=f"SAME-{first}"))
+    before = await deltas(saga, "suspense:ipps:THB", "psp:ipps:THB")
+    await saga.hear(
+        saga.said(second, Outcome.PAID, psp_transaction_id=f"SAME-{first}"),
+        saga.said(over, Outcome.PAID, psp_transaction_id=f"SAME-{first}"),
+    )
     assert (await saga.state(first))[0] == "SETTLED"
     assert await saga.state(second) == ("AUTHORIZED", "held", None)
+    assert await saga.children(over) == []
+    assert await deltas(saga, "suspense:ipps:THB", "psp:ipps:THB") == before, "the transaction is booked already"
     assert "payment_of_two_intents" in await saga.alerts()
 
 
