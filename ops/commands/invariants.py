@@ -19,14 +19,20 @@ from shared.config import StoreSettings
 def invariants(
     *,
     nothing_open: Annotated[
-        bool, typer.Option("--nothing-open", help="Count unfinished intents, stream entries and dead letters as wrong.")
+        bool,
+        typer.Option(
+            "--nothing-open", help="Count unfinished intents, jobs, stream entries and dead letters as wrong."
+        ),
+    ] = False,
+    allow_alerts: Annotated[
+        bool, typer.Option("--allow-alerts", help="Only list critical alerts that nobody has closed.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Check that ledger and database say the same, and that no money moved that should not have."""
 
     async def work() -> Report:
-        return await look(find_settings(), nothing_open=nothing_open)
+        return await look(find_settings(), nothing_open=nothing_open, allow_alerts=allow_alerts)
 
     report = run(work())
     if as_json:
@@ -40,7 +46,7 @@ def invariants(
 EPILOG = example("paymesh invariants --nothing-open")
 
 
-async def look(settings: StoreSettings, *, nothing_open: bool) -> Report:
+async def look(settings: StoreSettings, *, nothing_open: bool, allow_alerts: bool = False) -> Report:
     """Check every invariant, with a progress bar where somebody watches."""
     console = err()
     async with open_stores(settings) as stores:
@@ -59,6 +65,7 @@ async def look(settings: StoreSettings, *, nothing_open: bool) -> Report:
                 redis=stores.redis,
                 begin=begin,
                 nothing_open=nothing_open,
+                allow_alerts=allow_alerts,
             )
 
 
@@ -78,9 +85,13 @@ def print_report(console: Console, report: Report) -> None:
     states = Text("  ").join(Text.assemble(state(name), f" {count}") for name, count in report.states.items())
     console.print(Text.assemble("intents: ", states if report.states else "none"))
     console.print(
-        f"open: {report.open_intents} intents, {report.stream_entries} stream entries, "
-        f"{report.dead_letters} dead letters"
+        f"open: {report.open_intents} intents, {report.unsent_jobs} unsent jobs, "
+        f"{report.stream_entries} stream entries, {report.dead_letters} dead letters"
     )
+    if report.stale_jobs:
+        console.print(f"{report.stale_jobs} jobs of decided intents have been waiting in the outbox for over an hour")
+    if report.alerts:
+        _print_alerts(console, report)
     for check in report.checks:
         for violation in check.violations:
             console.print(
@@ -88,3 +99,20 @@ def print_report(console: Console, report: Report) -> None:
             )
         if check.violations_total > len(check.violations):
             console.print(f"{check.name}: … and {check.violations_total - len(check.violations)} more")
+
+
+def _print_alerts(console: Console, report: Report) -> None:
+    rows = [
+        [
+            Text(alert.severity, style="bold red" if alert.severity == "critical" else "yellow"),
+            alert.kind,
+            alert.subject,
+            alert.intent_id,
+            alert.seen,
+            alert.last_at,
+        ]
+        for alert in report.alerts
+    ]
+    console.print(table("open alerts", ["", "kind", "subject", "intent", "seen>", "last"], rows))
+    if report.alerts_total > len(rows):
+        console.print(f"… and {report.alerts_total - len(rows)} more")

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 EXAMPLES_MAX: Final = 20
 """Violations kept per check; beyond it they are only counted."""
@@ -42,6 +44,19 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenAlert:
+    """Something that the mesh has asked people to look at, and that nobody has closed."""
+
+    severity: str
+    kind: str
+    subject: str
+    intent_id: UUID | None
+    seen: int
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Every check, and what was still open at the time."""
 
@@ -50,9 +65,16 @@ class Report:
     """Intents by state."""
     open_intents: int
     """Intents in the database whose state is not final."""
+    unsent_jobs: int
+    """Jobs for PSPs that have not left the outbox."""
     stream_entries: int
-    """Entries of the intent streams that nobody has finished."""
+    """Entries of intent, job and result streams that nobody has finished, delayed ones included."""
     dead_letters: int
+    stale_jobs: int = 0
+    """Jobs that wait in the outbox for long although their intent is decided; no violation, they can do no harm."""
+    alerts: tuple[OpenAlert, ...] = ()
+    """Those that are open, the critical first; no more than `EXAMPLES_MAX`."""
+    alerts_total: int = 0
 
     @property
     def ok(self) -> bool:

@@ -1,60 +1,165 @@
-"""What intents planned: from the database, with the transfers that follow from each plan."""
+"""What intents planned, and what was resolved about them: from the database, with the transfers that follow."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 import tigerbeetle as tb
 
 from ops.statements import statement
-from orchestrator.plan import read_plan
+from orchestrator.plan import Plan, PlanKind, read_plan
 from shared.db.pool import Pool
 from shared.errors import PaymeshError
 from shared.ids import IntentId, Phase
-from shared.ledger.chain import build_chain
+from shared.ledger.chain import build_chain, build_post, build_void
 from shared.states import IntentState
 
 TERMINAL_UNMOVED: Final = frozenset({IntentState.REJECTED, IntentState.DUPLICATE})
 """Final states in which no money may ever have moved."""
 
+Transfers = tuple[tb.Transfer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What was stored to be done about an attempt."""
+
+    kind: str
+    state: IntentState
+    amount_minor: int | None
+    ledger_attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt: what it planned, what became of that, and the transfers of both as the ledger keeps them."""
+
+    plan: Plan
+    first: Transfers
+    """What its plan moves or holds at once; empty where a PSP is asked first."""
+    resolved: Resolved | None = None
+    closing: Transfers = ()
+    """What its resolution posts, voids or credits."""
+    reference: tuple[str, str] | None = None
+    """The PSP and the reference that it claimed there."""
+    has_job: bool = False
+
+    @property
+    def asked(self) -> tuple[str, str] | None:
+        """The PSP that it asks, and under which reference."""
+        asked = self.plan.dispatch
+        return None if asked is None else (asked.psp, asked.reference)
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """An intent and the transfers of every attempt it has planned, by attempt number."""
+    """An intent and every attempt it has planned, by attempt number."""
 
     id: UUID
     state: IntentState
     attempt: int
-    attempts: dict[int, tuple[tb.Transfer, ...]]
+    error_code: str | None = None
+    parent: UUID | None = None
+    child_of: UUID | None = None
+    """Whose child the register of children says it is."""
+    attempts: dict[int, Attempt] = field(default_factory=dict)
     fault: str | None = None
     """Why a stored plan cannot be read."""
 
     @property
+    def transfers(self) -> Transfers:
+        """Every transfer that any attempt may cause."""
+        return tuple(transfer for attempt in self.attempts.values() for transfer in (*attempt.first, *attempt.closing))
+
+    @property
     def transfer_ids(self) -> frozenset[int]:
         """The ids of every transfer that any attempt may cause."""
-        return frozenset(transfer.id for chain in self.attempts.values() for transfer in chain)
+        return frozenset(transfer.id for transfer in self.transfers)
 
 
 async def read_planned(pool: Pool, intents: Sequence[UUID]) -> dict[UUID, Planned]:
-    """Return the intents that the database knows among these, by id."""
+    """Return the intents that the database knows among these, by id and in its order."""
     rows = await pool.fetch(statement("invariants/read_planned"), intents)
-    return {row["id"]: _planned(row["id"], row["state"], row["attempt"], row["attempts"], row["plans"]) for row in rows}
+    return {intent: _planned(list(part)) for intent, part in groupby(rows, key=itemgetter("id"))}
 
 
-async def next_decided(pool: Pool, *, after: UUID, until: UUID, limit: int) -> list[Planned]:
-    """Return the next intents, by id, whose state is final."""
-    rows = await pool.fetch(statement("invariants/next_decided"), after, until, limit)
-    return [_planned(row["id"], row["state"], row["attempt"], row["attempts"], row["plans"]) for row in rows]
+async def next_planned(pool: Pool, *, after: UUID, until: UUID, limit: int) -> list[Planned]:
+    """Return the next intents, by id, that are past planning."""
+    rows = await pool.fetch(statement("invariants/next_intents"), after, until, limit)
+    return list((await read_planned(pool, [row["id"] for row in rows])).values()) if rows else []
 
 
-def _planned(intent: UUID, state: str, attempt: int, numbers: Sequence[int], plans: Sequence[str]) -> Planned:
-    attempts: dict[int, tuple[tb.Transfer, ...]] = {}
+def _planned(rows: Sequence[asyncpg.Record]) -> Planned:
+    attempts: dict[int, Attempt] = {}
     fault = None
-    for number, plan in zip(numbers, plans, strict=True):
+    first = rows[0]
+    for row in rows:
+        if row["attempt"] is None:
+            continue
         try:
-            attempts[number] = tuple(build_chain(IntentId(intent), number, Phase.MOVE, read_plan(plan).legs))
+            attempts[row["attempt"]] = _attempt(row)
         # A plan that breaks our own rules is what an invariant check is looking for: it is reported, not raised.
         except (PaymeshError, ValueError, KeyError, TypeError) as error:
-            fault = f"the plan of attempt {number} cannot be read: {type(error).__name__}"
-    return Planned(intent, IntentState(state), attempt, attempts, fault)
+            fault = f"the plan of attempt {row['attempt']} cannot be read: {type(error).__name__}"
+    return Planned(
+        id=first["id"],
+        state=IntentState(first["state"]),
+        attempt=first["present"],
+        error_code=first["error_code"],
+        parent=first["parent_id"],
+        child_of=first["child_of"],
+        attempts=attempts,
+        fault=fault,
+    )
+
+
+def _attempt(row: asyncpg.Record) -> Attempt:
+    intent, number, plan = IntentId(row["id"]), row["attempt"], read_plan(row["plan"])
+    pending = plan.kind is PlanKind.HOLD
+    first = () if plan.kind is PlanKind.CREDIT else build_chain(intent, number, Phase.MOVE, plan.legs, pending=pending)
+    resolved = None
+    if row["kind"] is not None:
+        state = IntentState(row["resolved_state"])
+        resolved = Resolved(row["kind"], state, row["amount_minor"], row["ledger_attempt"])
+    return Attempt(
+        plan=plan,
+        first=tuple(first),
+        resolved=resolved,
+        closing=_closing(intent, plan, first, resolved) if resolved is not None else (),
+        reference=(row["psp"], row["reference"]) if row["reference"] is not None else None,
+        has_job=row["has_job"],
+    )
+
+
+def _closing(intent: IntentId, plan: Plan, first: Sequence[tb.Transfer], resolved: Resolved) -> Transfers:
+    """Return the transfers of a resolution as the ledger keeps them: it takes from the hold what they leave out."""
+    number, amount = resolved.ledger_attempt, resolved.amount_minor or 0
+    held = [transfer.id for transfer in first]
+    match resolved.kind:
+        case "credit":
+            legs = [replace(leg, amount_minor=amount) for leg in plan.legs]
+            return tuple(build_chain(intent, number, Phase.CREDIT, legs))
+        case "post" if held:
+            return _kept(build_post(intent, number, held, [amount] * len(held)), first)
+        case "void" if held:
+            return _kept(build_void(intent, number, held), first)
+        case _:
+            return ()
+
+
+def _kept(closing: Sequence[tb.Transfer], held: Sequence[tb.Transfer]) -> Transfers:
+    return tuple(
+        replace(
+            transfer,
+            amount=transfer.amount or hold.amount,
+            debit_account_id=hold.debit_account_id,
+            credit_account_id=hold.credit_account_id,
+            ledger=hold.ledger,
+            code=hold.code,
+        )
+        for transfer, hold in zip(closing, held, strict=True)
+    )

@@ -3,10 +3,7 @@
 They only read, and may run beside a mesh at work; see each check for how it tells a difference from a delay.
 """
 
-import asyncio
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -14,24 +11,49 @@ from redis.asyncio import Redis
 
 from ops.invariants.books import check_sums, check_transfers
 from ops.invariants.findings import Advance, Check, Report
-from ops.invariants.records import check_accounts, check_intents
+from ops.invariants.intents import IntentChecks, check_intents
+from ops.invariants.left import Left, count_left, open_alerts
+from ops.invariants.payments import check_payments, check_psp_accounts, check_references
+from ops.invariants.records import AccountChecks, check_accounts
 from shared.db.pool import Pool
 from shared.ledger.port import Ledger
-from shared.states import TERMINAL
-from shared.streams import keys
 
 _LAST: Final = UUID(int=(1 << 128) - 1)
 _PATIENCE_S: Final = 10.0
-_PAUSE_S: Final = 0.05
-_COUNT_STATES: Final = "SELECT state, count(*) AS n FROM pm.intent GROUP BY state ORDER BY state"
-_COUNT_DECIDED: Final = "SELECT count(*) FROM pm.intent WHERE state IN ('SETTLED', 'REJECTED', 'DUPLICATE')"
+_COUNT_PLANNED: Final = "SELECT count(*) FROM pm.intent WHERE state <> 'VALIDATED'"
 
 Begin = Callable[[str, int | None], Advance]
 """Starts a progress bar with a title and, where it is known, a total."""
 
 
+_PROMISES: Final = {
+    "sums": "debits equal credits in every ledger",
+    "transit": "every transit account stands at zero",
+    "accounts": "every account stands in the ledger as its name says",
+    "balances": "every wallet holds the same in database and ledger",
+    "held": "as much of every wallet is held in the database as in the ledger",
+    "settled": "every settled intent's legs are in the ledger as planned and resolved",
+    "unmoved": "no rejected or duplicate intent moved money",
+    "released": "every failed or expired intent gave back what it held, and credited nothing",
+    "under_way": "every open intent's funds are held, and its job is written",
+    "owners": "every transfer belongs to an intent that planned or resolved it",
+    "payments": "every payment of a PSP is accounted for, in full and once",
+    "psp_accounts": "our money at every PSP moved by what the PSP named",
+    "references": "every reference at a PSP is the one its intent planned",
+    "alerts": "no critical alert is open",
+    "finished": "nothing is left open",
+}
+"""Every check, in the order of the report."""
+
+
 async def check_invariants(
-    *, ledger: Ledger, pool: Pool, redis: Redis, begin: Begin, nothing_open: bool = False
+    *,
+    ledger: Ledger,
+    pool: Pool,
+    redis: Redis,
+    begin: Begin,
+    nothing_open: bool = False,
+    allow_alerts: bool = False,
 ) -> Report:
     """Check everything.
 
@@ -40,61 +62,47 @@ async def check_invariants(
         pool: the database.
         redis: the streams, for what is still under way.
         begin: told about each stage.
-        nothing_open: count an unfinished intent, stream entry or dead letter as a violation.
+        nothing_open: count an unfinished intent, job or stream entry, and a dead letter, as a violation.
+        allow_alerts: list open alerts, and do not count the critical ones as violations.
     """
-    sums = Check("sums", "debits equal credits in every ledger")
-    transit = Check("transit", "every transit account stands at zero")
-    accounts = Check("accounts", "every account stands in the ledger as its name says")
-    balances = Check("balances", "every wallet holds the same in database and ledger")
-    settled = Check("settled", "every settled intent's legs are in the ledger as planned")
-    unmoved = Check("unmoved", "no rejected or duplicate intent moved money")
-    owners = Check("owners", "every transfer belongs to an intent that planned it")
-    finished = Check("finished", "nothing is left open")
-    await check_sums(ledger, sums, transit, begin("ledger sums", None))
+    checks = {name: Check(name, promise) for name, promise in _PROMISES.items()}
+    await check_sums(ledger, checks["sums"], checks["transit"], begin("ledger sums", None))
     names = await pool.fetchval("SELECT count(*) FROM pm.tb_account_map")
-    await check_accounts(ledger, pool, accounts, balances, begin("accounts", names))
-    decided = await pool.fetchval(_COUNT_DECIDED)
+    of_accounts = AccountChecks(checks["accounts"], checks["balances"], checks["held"])
+    await check_accounts(ledger, pool, of_accounts, begin("accounts", names))
+    planned = await pool.fetchval(_COUNT_PLANNED)
     until = await pool.fetchval("SELECT id FROM pm.intent ORDER BY id DESC LIMIT 1") or _LAST
-    await check_intents(ledger, pool, settled, unmoved, until=until, advance=begin("intents", decided))
-    await check_transfers(ledger, pool, owners, begin("transfers", None))
-    checks = [sums, transit, accounts, balances, settled, unmoved, owners]
-    left = await _left(pool, redis, patience_s=_PATIENCE_S if nothing_open else 0.0)
+    of_intents = IntentChecks(
+        settled=checks["settled"],
+        unmoved=checks["unmoved"],
+        released=checks["released"],
+        under_way=checks["under_way"],
+        references=checks["references"],
+    )
+    await check_intents(ledger, pool, of_intents, until=until, advance=begin("intents", planned))
+    await check_transfers(ledger, pool, checks["owners"], begin("transfers", None))
+    await check_payments(pool, checks["payments"], begin("payments", None))
+    await check_psp_accounts(ledger, pool, checks["psp_accounts"], begin("money at PSPs", None))
+    await check_references(pool, checks["references"], begin("references", None))
+    left = await count_left(pool, redis, patience_s=_PATIENCE_S if nothing_open else 0.0)
     if nothing_open:
-        finished.examined = sum(left.states.values())
-        for what, count in left.counts.items():
-            if count:
-                finished.violated(what, f"{count} left")
-        checks.append(finished)
-    return Report(tuple(checks), left.states, **{name.replace(" ", "_"): count for name, count in left.counts.items()})
+        _count_left(checks["finished"], left)
+    alerts = await open_alerts(pool)
+    if not allow_alerts:
+        alerts.count_by(checks["alerts"])
+    without = {name for name, left_out in (("finished", not nothing_open), ("alerts", allow_alerts)) if left_out}
+    return Report(
+        tuple(check for check in checks.values() if check.name not in without),
+        left.states,
+        **{name.replace(" ", "_"): count for name, count in left.counts.items()},
+        stale_jobs=left.stale_jobs,
+        alerts=alerts.kept,
+        alerts_total=alerts.total,
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Left:
-    """What is not finished at the moment."""
-
-    states: dict[str, int]
-    counts: dict[str, int]
-
-
-async def _left(pool: Pool, redis: Redis, *, patience_s: float) -> _Left:
-    """Count what is left, again until there is nothing or patience ends: an entry outlives its intent for a moment."""
-    deadline = time.monotonic() + patience_s
-    while True:
-        states = {row["state"]: row["n"] for row in await pool.fetch(_COUNT_STATES)}
-        undecided = sum(count for state, count in states.items() if state not in TERMINAL)
-        entries, dead = await _streams(pool, redis)
-        left = _Left(states, {"open intents": undecided, "stream entries": entries, "dead letters": dead})
-        if not any(left.counts.values()) or time.monotonic() >= deadline:
-            return left
-        await asyncio.sleep(_PAUSE_S)
-
-
-async def _streams(pool: Pool, redis: Redis) -> tuple[int, int]:
-    """Return how many entries stand in the intent streams (delayed ones included), and how many are dead letters."""
-    partitions = await pool.fetchval("SELECT partitions FROM pm.mesh") or 0
-    entries = dead = 0
-    for number in range(partitions):
-        stream = keys.intents(number)
-        entries += await redis.xlen(stream) + await redis.zcard(keys.delay(stream))
-        dead += await redis.xlen(keys.dlq(stream))
-    return entries, dead
+def _count_left(finished: Check, left: Left) -> None:
+    finished.examined = sum(left.states.values())
+    for what, count in left.counts.items():
+        if count:
+            finished.violated(what, f"{count} left")

@@ -1,2 +1,3 @@
--- What the read model says that some accounts hold.
-SELECT account_id, posted::text AS posted FROM pm.account_balance WHERE account_id = ANY ($1::uuid[])
+-- What the read model says that some accounts hold, and how much of that is held.
+SELECT account_id, posted::text AS posted, held::text AS held
+FROM pm.account_balance WHERE account_id = ANY ($1::uuid[])
