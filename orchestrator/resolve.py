@@ -191,29 +191,40 @@ def _reversed(case: Case, said: ResultMessage) -> Response:
     name = said.psp_transaction_id or case.settling
     known = case.payments.get(name) if name is not None else None
     if name is None or known is None:
-        # Taken back before we knew of it: nothing was paid in the end. Somebody else may still pay into an open code.
-        if case.open and case.direction == "out":
-            return Response(settle=Settle("void", name, code="reversed"))
-        if case.open and said.final:
-            return Response(settle=Settle("close", name, code="reversed"))
-        return _WAIT if case.open else NOTHING
+        return _reversed_unseen(case, said, name)
     if known.settles and case.open:
         # The payment's own resolution stands and is carried out first; whoever asks next hears of this again.
         return _ASK
+    opens = _taken_back(case, said, name, known)
+    alerts = (Alert("reversed_after_settlement", f"{said.psp}:{name}", critical=False),) if opens else ()
+    return Response(opens=opens, alerts=alerts)
+
+
+def _reversed_unseen(case: Case, said: ResultMessage, name: str | None) -> Response:
+    """Decide about a payment that was taken back before anybody here knew of it: nothing was paid in the end."""
+    if case.open and case.direction == "out":
+        return Response(settle=Settle("void", name, code="reversed"))
+    if case.open and said.final:
+        return Response(settle=Settle("close", name, code="reversed"))
+    # Somebody else may still pay into an open code.
+    return _WAIT if case.open else NOTHING
+
+
+def _taken_back(case: Case, said: ResultMessage, name: str, known: Payment) -> tuple[Open, ...]:
+    """Return what gives a payment back to whom it came from, or charges whoever had it."""
     back: Direction = "in" if case.direction == "out" else "out"
-    if Purpose.SUSPENSE in known.children and (case.direction == "in" or not known.settles):
-        return Response(opens=(Open(Purpose.SUSPENSE_REVERSAL, name, known.amount_minor, back),))
+    kept = Purpose.SUSPENSE in known.children
+    if kept and (case.direction == "in" or not known.settles):
+        return (Open(Purpose.SUSPENSE_REVERSAL, name, known.amount_minor, back),)
     if known.settles and case.state is not IntentState.SETTLED:
         # It ended the intent without any money of ours: there is nothing to take back.
-        return NOTHING
+        return ()
     amount = min(said.amount_minor or known.amount_minor, known.amount_minor)
-    if case.direction == "out":
-        # What was paid beyond the plan never came from the payer.
-        amount = min(amount, case.amount_minor)
-    return Response(
-        opens=(Open(Purpose.REVERSAL, name, amount, back),),
-        alerts=(Alert("reversed_after_settlement", f"{said.psp}:{name}", critical=False),),
-    )
+    if case.direction == "in" or amount <= case.amount_minor:
+        return (Open(Purpose.REVERSAL, name, amount, back),)
+    # What was paid beyond the plan never came from the payer.
+    excess = Open(Purpose.SUSPENSE_REVERSAL, name, amount - case.amount_minor, back)
+    return Open(Purpose.REVERSAL, name, case.amount_minor, back), excess
 
 
 def _unpaid(case: Case, said: ResultMessage) -> Response:

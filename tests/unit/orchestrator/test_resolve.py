@@ -198,7 +198,10 @@ def test_a_reversal_of_what_went_to_suspense_is_charged_to_suspense() -> None:
         Open(Purpose.SUSPENSE_REVERSAL, "T1", 100, "out"),
     )
     settled = {"T1": Payment(130, settles=True, children=frozenset({Purpose.SUSPENSE}))}
-    assert resolve(case(S.SETTLED, "out", payments=settled), word).opens == (Open(Purpose.REVERSAL, "T1", 100, "in"),)
+    assert resolve(case(S.SETTLED, "out", payments=settled), word).opens == (
+        Open(Purpose.REVERSAL, "T1", 100, "in"),
+        Open(Purpose.SUSPENSE_REVERSAL, "T1", 30, "in"),
+    )
 
 
 def test_an_outcome_of_a_past_attempt_changes_no_state_and_its_money_goes_to_suspense() -> None:
