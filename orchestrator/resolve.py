@@ -227,18 +227,6 @@ def _taken_back(case: Case, said: ResultMessage, name: str, known: Payment) -> t
     return Open(Purpose.REVERSAL, name, case.amount_minor, back), excess
 
 
-def _reversed_before(case: Case, said: ResultMessage, name: str | None) -> Response:
-    """End what was taken back before we knew of it: nothing was paid in the end.
-
-    Somebody else may still pay into an open code.
-    """
-    if case.open and case.direction == "out":
-        return Response(settle=Settle("void", name, code="reversed"))
-    if case.open and said.final:
-        return Response(settle=Settle("close", name, code="reversed"))
-    return _WAIT if case.open else NOTHING
-
-
 def _unpaid(case: Case, said: ResultMessage) -> Response:
     if not case.open:
         if case.state in _CONSISTENT[said.outcome] or (case.direction == "in" and said.outcome is Outcome.EXPIRED):

@@ -39,19 +39,21 @@ async def pass_by(_step: str) -> None:
 
 def paused_by(file: Path) -> Steps:
     """Return what looks into a pause file at every step."""
-    struck: dict[str, asyncio.Event] = {}
+    struck: dict[str, asyncio.Task[None]] = {}
 
     async def look(step: str) -> None:
+        if step not in struck and (claimed := _claimed(file, step)) is not None:
+            # A task of its own: whoever came first may be cancelled while others gather.
+            struck[step] = asyncio.create_task(_strike(*claimed))
         if step in struck:
-            await struck[step].wait()
-        elif (claimed := _claimed(file, step)) is not None:
-            number, gather_s = claimed
-            struck[step] = asyncio.Event()
-            await asyncio.sleep(gather_s)
-            os.kill(os.getpid(), number)
-            struck[step].set()
+            await asyncio.shield(struck[step])
 
     return look
+
+
+async def _strike(number: signal.Signals, gather_s: float) -> None:
+    await asyncio.sleep(gather_s)
+    os.kill(os.getpid(), number)
 
 
 def _claimed(file: Path, step: str) -> tuple[signal.Signals, float] | None:

@@ -68,6 +68,13 @@ def _leave(adapter: Adapter, strike: Strike | None) -> int | None:
 async def _fund(stack: Stack, posted: Sequence[Posted]) -> None:
     for one in posted:
         await open_account(stack.redis, one.wallet)
+    names = [one.wallet for one in posted]
+
+    async def opened() -> bool:
+        known = "SELECT count(*) FROM pm.tb_account_map WHERE name = ANY ($1)"
+        return bool(await stack.stores.pool.fetchval(known, names) == len(names))
+
+    await until(opened, "open wallets", timeout_s=30)
     grants = [grant(one.wallet) for one in posted]
     for intent, operation in grants:
         await post(stack.redis, intent, operation)

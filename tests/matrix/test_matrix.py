@@ -31,3 +31,15 @@ async def judge(
         verdict = await play(stack, PAYOUTS, TOPUPS, strike)
     print(f"{fence}, {strike or 'undisturbed'}\n{verdict.table()}")  # noqa: T201 - what a failing run has to say
     assert not verdict.all_faults
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("fence", list(FenceKind))
+@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("step", ["permit_taken", "before_send", "request_sent", "answer_received", "before_append"])
+async def test_struck(
+    databases: Databases, valkey_server: str, tmp_path: Path, fence: FenceKind, how: str, step: str
+) -> None:
+    """Struck."""
+    await judge(databases, valkey_server, tmp_path, fence, Strike(step, how))

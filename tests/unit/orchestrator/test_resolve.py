@@ -238,5 +238,5 @@ def test_a_payment_taken_back_before_anybody_heard_of_it_closes_the_code_at_the_
 def test_a_payment_taken_back_before_anybody_heard_of_it_is_not_taken_back_again(direction: Direction) -> None:
     """The hold was voided for it, or the code closed: a wallet that never paid must not be credited."""
     ended = case(S.FAILED, direction, payments={"T1": Payment(100, settles=True)})
-    assert resolve(ended, said(Outcome.REVERSED, psp_transaction_id="T1", amount_minor=100)) is NOTHING
-    assert resolve(ended, said(Outcome.REVERSED)) is NOTHING
+    assert resolve(ended, said(Outcome.REVERSED, psp_transaction_id="T1", amount_minor=100)) == NOTHING
+    assert resolve(ended, said(Outcome.REVERSED)) == NOTHING
