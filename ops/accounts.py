@@ -11,6 +11,7 @@ from datetime import datetime
 from secrets import randbits
 from typing import Final
 
+import asyncpg
 from redis.asyncio import Redis
 
 from ops.audit import audit
@@ -28,10 +29,14 @@ _POLL_S: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """An open account; `balance` is None for the house's own accounts, which have no read model."""
+    """An open account; the amounts are None for the house's own accounts, which have no read model."""
 
     name: str
     balance: Money | None
+    held: Money | None
+    """How much of the balance is held for payments under way."""
+    available: Money | None
+    """The rest of it, which can be spent."""
     opened_by: str
     opened_at: datetime
 
@@ -71,12 +76,20 @@ async def wait_open(pool: Pool, names: Sequence[str], *, timeout_s: float) -> li
 async def list_accounts(pool: Pool, *, prefix: str, after: str, limit: int) -> list[AccountRow]:
     """Return open accounts whose name begins with `prefix`, by name, from the one after `after`."""
     rows = await pool.fetch(statement("list_accounts"), prefix, after, limit)
-    return [
-        AccountRow(row["name"], _balance(row["name"], row["posted"]), row["opened_by"], row["opened_at"])
-        for row in rows
-    ]
+    return [_account(row) for row in rows]
 
 
-def _balance(name: str, posted: str | None) -> Money | None:
-    account = parse_account(name)
-    return Money(int(posted or 0), account.currency) if account.is_customer else None
+def _account(row: asyncpg.Record) -> AccountRow:
+    account, posted, held = parse_account(row["name"]), int(row["posted"] or 0), int(row["held"] or 0)
+
+    def money(minor: int) -> Money | None:
+        return Money(minor, account.currency) if account.is_customer else None
+
+    return AccountRow(
+        name=account.name,
+        balance=money(posted),
+        held=money(held),
+        available=money(posted - held),
+        opened_by=row["opened_by"],
+        opened_at=row["opened_at"],
+    )

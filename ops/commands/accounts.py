@@ -48,7 +48,7 @@ def list_(
     limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=10_000)] = 100,
     as_json: Json = False,
 ) -> None:
-    """List open accounts with what the read model says wallets hold."""
+    """List open accounts with what the read model says wallets hold, and what of that can be spent."""
 
     async def work() -> list[AccountRow]:
         async with open_stores(find_settings()) as stores:
@@ -61,8 +61,8 @@ def list_(
     out().print(
         table(
             None,
-            ["account", "balance>", "opened by", "opened"],
-            [[row.name, row.balance, row.opened_by, row.opened_at] for row in rows],
+            ["account", "balance>", "held>", "available>", "opened by", "opened"],
+            [[row.name, row.balance, row.held, row.available, row.opened_by, row.opened_at] for row in rows],
         )
     )
     if len(rows) == limit:

@@ -1,5 +1,6 @@
 """`paymesh intent`: what one intent can say for itself."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,9 @@ from ops.commands.running import EXIT_WRONG, Json, example, run
 from ops.console import err, out, print_json, state, table
 from ops.environment import find_settings
 from ops.intents import IntentRecord, show_intent
+from ops.qr import drawn
 from ops.stores import open_stores
+from shared.states import IntentState
 
 _TOLD = ("alias_of", "error_code", "error_detail", "funds", "channel", "service_key_id", "user_id")
 
@@ -25,7 +28,7 @@ def intents() -> None:
 def show(
     intent: Annotated[str, typer.Argument(help="The intent's id.", show_default=False)], *, as_json: Json = False
 ) -> None:
-    """Show an intent: state, history, plan, movements, and whether it is still under way."""
+    """Show an intent: state, history, plan, movements, what its PSP said, and whether it is still under way."""
 
     async def work() -> IntentRecord | None:
         async with open_stores(find_settings()) as stores:
@@ -56,6 +59,86 @@ def _print(console: Console, record: IntentRecord) -> None:
     if record.movements:
         moves = [[move["at"], move["account"], move["amount_minor"], move["transfer_id"]] for move in record.movements]
         console.print(table("movements", ["at", "account", "minor>", "transfer"], moves))
+    _print_psp(console, record)
+    _print_next_action(console, row)
+
+
+def _print_psp(console: Console, record: IntentRecord) -> None:
+    """Print our half of the talk with a PSP, and its own."""
+    if record.references:
+        rows = [
+            [one["attempt"], one["psp"], one["reference"], _words(one["psp_ids"]), *_sent(record, one["attempt"])]
+            for one in record.references
+        ]
+        console.print(
+            table("at the PSP", ["attempt>", "psp", "our reference", "its ids", "job written", "job sent"], rows)
+        )
+    if record.results:
+        said = [
+            [
+                one["received_at"],
+                one["source"],
+                one["action"],
+                one["outcome"] + (" (fenced)" if one["fenced"] else " (final)" if one["final"] else ""),
+                one["code"],
+                one["psp_transaction_id"],
+                one["amount_minor"],
+                _words(one["summary"]),
+            ]
+            for one in record.results
+        ]
+        columns = ["heard", "source", "action", "outcome", "code", "transaction", "minor>", "summary"]
+        console.print(table("what the PSP said", columns, said))
+    if record.resolutions:
+        resolved = [
+            [
+                one["created_at"],
+                one["attempt"],
+                one["kind"],
+                state(one["state"]),
+                one["code"],
+                one["amount_minor"],
+                one["psp_transaction_id"],
+            ]
+            for one in record.resolutions
+        ]
+        columns = ["at", "attempt>", "resolved to", "leads to", "code", "minor>", "transaction"]
+        console.print(table("resolution", columns, resolved))
+    if record.children:
+        rows = [
+            [one["id"], one["purpose"], state(one["state"] or "-"), one["amount_minor"], one["psp_transaction_id"]]
+            for one in record.children
+        ]
+        console.print(table("children", ["intent", "purpose", "state", "minor>", "transaction"], rows))
+
+
+def _print_next_action(console: Console, row: dict[str, Any]) -> None:
+    """Print what the payer has to do, with the code to scan where a terminal can show it."""
+    action = row.get("next_action")
+    if action is None or row["state"] != IntentState.AUTHORIZED:
+        return
+    expires = datetime.fromtimestamp(action["expires_ms"] / 1000, UTC)
+    console.print(f"the payer has to pay a {action['kind']} code before {expires:%Y-%m-%d %H:%M:%S} UTC")
+    link, payload = action.get("link"), action.get("qr") or action.get("link")
+    if link is not None:
+        console.print(link, soft_wrap=True, markup=False)
+    code = drawn(console, payload) if payload is not None else None
+    if code is not None:
+        console.print(code)
+    elif payload is not None and payload != link:
+        console.print(payload, soft_wrap=True, markup=False)
+
+
+def _sent(record: IntentRecord, attempt: int) -> tuple[Any, Any]:
+    """Return when an attempt's job was written, and when it left the outbox."""
+    for job in record.jobs:
+        if (job["attempt"], job["action"]) == (attempt, "submit"):
+            return job["created_at"], job["sent_at"]
+    return None, None
+
+
+def _words(told: dict[str, str] | None) -> str:
+    return ", ".join(f"{name} {value}" for name, value in (told or {}).items())
 
 
 def _facts(record: IntentRecord, row: dict[str, Any]) -> list[list[Any]]:

@@ -1,5 +1,5 @@
--- Open accounts by name, each with what the read model says it holds.
-SELECT m.name, m.opened_by, m.opened_at, b.posted::text AS posted
+-- Open accounts by name, each with what the read model says it holds, and how much of that is held.
+SELECT m.name, m.opened_by, m.opened_at, b.posted::text AS posted, b.held::text AS held
 FROM pm.tb_account_map AS m
 LEFT JOIN pm.account_balance AS b ON b.account_id = m.id
 WHERE starts_with(m.name, $1) AND m.name > $2
