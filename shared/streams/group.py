@@ -18,17 +18,18 @@ from redis.exceptions import ResponseError
 from shared.errors import require
 from shared.streams import keys
 from shared.streams.client import BLOCK_MS_MAX, command
+from shared.streams.dead_letters import books_of
 from shared.streams.script import Argument, Script
 from shared.streams.verdicts import ENTRIES_MAX, DeadLetter, Done, Entry, Fields, Member
 
 _FINISH: Final = Script("finish")
-_HEARTBEAT: Final = Script("heartbeat", "pending", "bury")
-_RECLAIM: Final = Script("reclaim", "pending", "bury")
-_BEGIN_SOLO: Final = Script("begin_solo", "pending", "bury")
-_RELEASE: Final = Script("release", "pending", "bury")
-_RETRY: Final = Script("retry", "pending", "bury", "put_off")
+_HEARTBEAT: Final = Script("heartbeat", "pending", "dead_letter_books", "bury")
+_RECLAIM: Final = Script("reclaim", "pending", "dead_letter_books", "bury")
+_BEGIN_SOLO: Final = Script("begin_solo", "pending", "dead_letter_books", "bury")
+_RELEASE: Final = Script("release", "pending", "dead_letter_books", "bury")
+_RETRY: Final = Script("retry", "pending", "dead_letter_books", "bury", "put_off")
 _PROMOTE: Final = Script("promote")
-_DEAD_LETTER: Final = Script("dead_letter", "pending", "bury")
+_DEAD_LETTER: Final = Script("dead_letter", "pending", "dead_letter_books", "bury")
 _RETIRE: Final = Script("retire_consumer")
 
 
@@ -223,7 +224,7 @@ def _check_size(items: Sequence[Any]) -> None:
 
 def _burying_keys(member: Member) -> list[str]:
     stream = member.stream
-    return [stream, keys.solo(stream), keys.dlq(stream), keys.dlq_counts(stream)]
+    return [stream, keys.solo(stream), keys.dlq(stream), *books_of(stream)]
 
 
 def _fields(flat: Sequence[bytes]) -> Fields:

@@ -134,7 +134,7 @@ def dlq(stream: str) -> str:
     """Stream ``dlq.<stream>``: dead letters with every original field.
 
     Written by dead-letter, by reclaim (ghosts) and by begin_solo (crashes); read by people and by the sweeper.
-    A record lives until it is redriven; never trimmed.
+    A record lives until it is redriven or discarded; never trimmed.
     """
     return f"dlq.{stream}"
 
@@ -142,9 +142,27 @@ def dlq(stream: str) -> str:
 def dlq_counts(stream: str) -> str:
     """Hash ``dlq-counts.<stream>``: reason → how many records of it stand in the dead-letter stream at present.
 
-    Written by the scripts that add or redrive a record; read by metrics and the command line. For ever.
+    Written by the scripts that add, redrive or discard a record; read by metrics and the command line. For ever.
     """
     return f"dlq-counts.{stream}"
+
+
+def dlq_hours(stream: str) -> str:
+    """Hash ``dlq-hours.<stream>``: ``<reason>|<hours since 1970>`` → how many records of it died in that hour.
+
+    Written by the scripts that add, redrive or discard a record; read by the command line. A field lives as long as
+    such a record stands.
+    """
+    return f"dlq-hours.{stream}"
+
+
+def dlq_index(stream: str) -> str:
+    """Sorted set ``dlq-index.<stream>``: ``<intent id> <record id>``, all of one score, to be found by their beginning.
+
+    Written by the scripts that add, redrive or discard a record; read by the command line. A member lives as long as
+    its record.
+    """
+    return f"dlq-index.{stream}"
 
 
 def intent_channel(intent_id: str) -> str:

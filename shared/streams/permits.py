@@ -43,7 +43,7 @@ _BEGIN: Final = Script("begin_submit", "pending", "permit")
 _TAKE_OVER: Final = Script("take_over", "pending", "permit")
 _WIN_CANCELLED: Final = Script("win_cancelled", "pending", "permit")
 _LOOK: Final = Script("look_at_permit", "pending", "permit")
-_FREE: Final = Script("free_and_retry", "pending", "bury", "put_off", "permit")
+_FREE: Final = Script("free_and_retry", "pending", "dead_letter_books", "bury", "put_off", "permit")
 _GIVE_UP: Final = Script("give_up", "permit")
 
 

@@ -12,6 +12,7 @@ from shared.process import EXIT_INVARIANT
 from shared.streams import keys
 from shared.streams.client import command
 from shared.streams.dead_letters import DeadLetterRecord, Reason, read_page
+from shared.streams.dead_letters import discard as take_away
 from tests.chaos import length
 from tests.chaos.clock import lapse
 from tests.chaos.frozen import holder_of, stop_orchestrators, wake_orchestrators
@@ -229,10 +230,7 @@ async def discard(mesh: Mesh, reason: str) -> None:
 
     async def thrown_away() -> bool:
         for letter in await dead_letters(mesh):
-            if letter.reason == reason and await command(
-                mesh.stores.redis, "XDEL", keys.dlq(letter.src), letter.entry_id
-            ):
-                await command(mesh.stores.redis, "HINCRBY", keys.dlq_counts(letter.src), reason, -1)
+            if letter.reason == reason and await take_away(mesh.stores.redis, letter.src, letter.entry_id):
                 return True
         return False
 

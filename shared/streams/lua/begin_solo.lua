@@ -1,6 +1,6 @@
 -- Count one run of an entry that is processed alone, before it starts; bury it when its runs are used up.
 --
--- KEYS  stream, solo, dlq, counts
+-- KEYS  stream, solo, dlq, counts, hours, index
 -- ARGV  group, consumer, version, id, runs_max, token
 -- Reply {GO | LOST | BURIED, runs}.
 

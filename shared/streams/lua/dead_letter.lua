@@ -1,6 +1,6 @@
 -- Move entries to the dead letters.
 --
--- KEYS  stream, solo, dlq, counts
+-- KEYS  stream, solo, dlq, counts, hours, index
 -- ARGV  group, consumer, version, then per entry: id, reason, error class, error
 -- Reply the ids that this consumer did not own any more.
 

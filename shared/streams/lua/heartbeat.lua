@@ -1,6 +1,6 @@
 -- Renew the hold on entries that this consumer still owns.
 --
--- KEYS  stream, solo, dlq, counts
+-- KEYS  stream, solo, dlq, counts, hours, index
 -- ARGV  group, consumer, version, ids…
 -- Reply {ids owned by others or by nobody, ids whose payload is gone}.
 --

@@ -1,4 +1,5 @@
--- Move one entry into the delay set, its attempt number raised. Needs pending.lua and bury.lua before it.
+-- Move one entry into the delay set, its attempt number raised. Needs pending.lua, dead_letter_books.lua and bury.lua
+-- before it.
 
 local function set_field(words, name, value)
   for i = 1, #words, 2 do
@@ -11,7 +12,7 @@ local function set_field(words, name, value)
   words[#words + 1] = value
 end
 
--- keys:  {stream, solo, dlq, counts, delay}
+-- keys:  {stream, solo, dlq, counts, hours, index, delay}
 -- from:  {group, consumer, version, id, deliveries}; the consumer owns the entry
 --
 -- A member of the set packs the entry's id and fields; the id keeps equal entries apart.
@@ -24,7 +25,7 @@ local function put_off(keys, from, delay_ms)
     set_field(words, 'attempt', string.format('%.0f', attempt + 1))
     set_field(words, 'first_ms', field(words, 'first_ms') or string.match(id, '^(%d+)-'))
     table.insert(words, 1, id)
-    redis.call('ZADD', keys[5], string.format('%.0f', now_ms() + delay_ms), cmsgpack.pack(words))
+    redis.call('ZADD', keys[7], string.format('%.0f', now_ms() + delay_ms), cmsgpack.pack(words))
     redis.call('HDEL', keys[2], id)
   else
     local oversize = {reason = 'oversize', class = 'Oversize', text = 'too many fields to be added again'}

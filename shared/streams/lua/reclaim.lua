@@ -1,6 +1,6 @@
 -- Take over entries that have been idle too long, and bury the ghosts among them.
 --
--- KEYS  stream, solo, dlq, counts
+-- KEYS  stream, solo, dlq, counts, hours, index
 -- ARGV  group, consumer, version, idle_ms, count, cursor
 -- Reply {next cursor, {{id, deliveries, field words}…}, ghost ids}.
 --

@@ -1,6 +1,6 @@
 -- Hand entries back so that anybody may claim them at once.
 --
--- KEYS  stream, solo, dlq, counts
+-- KEYS  stream, solo, dlq, counts, hours, index
 -- ARGV  group, consumer, consumer of released entries, version, then per entry: id, how
 -- Reply {ids that this consumer did not own any more, ids whose payload is gone}.
 --

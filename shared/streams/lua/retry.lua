@@ -1,6 +1,6 @@
 -- Move entries into the delay set.
 --
--- KEYS  stream, solo, dlq, counts, delay
+-- KEYS  stream, solo, dlq, counts, hours, index, delay
 -- ARGV  group, consumer, version, then per entry: id, delay_ms
 -- Reply the ids that this consumer did not own any more.
 

@@ -8,9 +8,18 @@ from redis.asyncio import Redis
 from shared.errors import Permanent
 from shared.streams import dead_letters, keys
 from shared.streams import group as calls
-from shared.streams.dead_letters import Reason
+from shared.streams.dead_letters import HourCount, Moved, Reason
 from shared.streams.verdicts import DeadLetter, Done, Entry, Fields
-from tests.integration.streams.scene import STREAM, add, envelope_fields, fill, member, pending, stream_entries
+from tests.integration.streams.scene import (
+    STREAM,
+    add,
+    envelope_fields,
+    fill,
+    member,
+    new_id,
+    pending,
+    stream_entries,
+)
 
 A, B = member("a"), member("b")
 TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -139,3 +148,70 @@ async def test_ghost_cannot_be_redriven_and_stays_on_record(client: Redis) -> No
         await dead_letters.redrive(client, STREAM, record.entry_id)
     assert await client.xlen(keys.dlq(STREAM)) == 1
     assert await dead_letters.redrive(client, STREAM, b"1-1") is False
+
+
+async def hours(client: Redis) -> list[HourCount]:
+    """What the books say of each hour."""
+    return [count async for count in dead_letters.hour_counts(client, STREAM)]
+
+
+async def test_books_know_reason_and_hour_and_whose_it_is(client: Redis) -> None:
+    """Two intents, one of them twice, and something that names none; every way out strikes its own line."""
+    mine, other = str(new_id()), str(new_id())
+    for name in (mine, other, mine, "not an id"):
+        entry = await deliver(client, envelope_fields(name))
+        await calls.dead_letter(client, A, [(entry.id, DeadLetter("permanent", "E", ""))])
+    records = await dead_letters.read_page(client, STREAM)
+    assert sum(count.records for count in await hours(client)) == 4
+    assert {(count.reason, count.hour) for count in await hours(client)} == {
+        ("permanent", record.dead_ms // 3_600_000) for record in records
+    }
+    assert [record.entry_id for record in await dead_letters.find_records(client, STREAM, mine)] == [
+        records[0].entry_id,
+        records[2].entry_id,
+    ]
+    assert await client.zcard(keys.dlq_index(STREAM)) == 3
+    assert await dead_letters.redrive(client, STREAM, records[0].entry_id)
+    assert [record.entry_id for record in await dead_letters.find_records(client, STREAM, mine)] == [
+        records[2].entry_id
+    ]
+    for record in records:
+        await dead_letters.discard(client, STREAM, record.entry_id)
+    assert await hours(client) == []
+    assert await client.exists(keys.dlq_counts(STREAM), keys.dlq_hours(STREAM), keys.dlq_index(STREAM)) == 0
+
+
+async def test_a_batch_says_of_each_record_what_became_of_it(client: Redis) -> None:
+    """One step for many: moved, gone, and nothing to put back."""
+    await fill(client, 3)
+    entries = await calls.read(client, A, count=3, block_ms=100)
+    await client.xdel(STREAM, entries[1].id)
+    await calls.heartbeat(client, A, [entries[1].id])
+    await calls.dead_letter(client, A, [(entry.id, DeadLetter("r", "E", "")) for entry in (entries[0], entries[2])])
+    ghost, first, second = (record.entry_id for record in await dead_letters.read_page(client, STREAM))
+    assert await dead_letters.redrive_all(client, STREAM, [first, ghost, b"1-1", first, second]) == [
+        Moved.MOVED,
+        Moved.NO_PAYLOAD,
+        Moved.GONE,
+        Moved.GONE,
+        Moved.MOVED,
+    ]
+    assert await dead_letters.newest(client, STREAM) == ghost
+
+
+async def test_discarding_takes_the_markers_along_only_if_it_was_first(client: Redis) -> None:
+    """Whoever loses against a replay leaves the marker of what is under way again."""
+    entry = await deliver(client, envelope_fields("i-1"))
+    await calls.dead_letter(client, A, [(entry.id, DeadLetter("r", "E", ""))])
+    marker = keys.acc(0, "i-1")
+    await client.set(marker, "1 shop")
+    record = (await dead_letters.read_page(client, STREAM))[0]
+    found = await dead_letters.read_record(client, STREAM, record.entry_id)
+    assert found is not None
+    assert found[0] == record
+    assert found[1][b"o:id"] == b"i-1"
+    assert not await dead_letters.discard(client, STREAM, b"1-1", markers=[marker])
+    assert await client.exists(marker)
+    assert await dead_letters.discard(client, STREAM, record.entry_id, markers=[marker])
+    assert not await client.exists(marker)
+    assert await dead_letters.read_record(client, STREAM, record.entry_id) is None

@@ -19,6 +19,8 @@ def test_keys_are_spelled_as_they_always_were() -> None:
     assert keys.delay(stream) == "delay.intents.{i3}"
     assert keys.dlq(stream) == "dlq.intents.{i3}"
     assert keys.dlq_counts(stream) == "dlq-counts.intents.{i3}"
+    assert keys.dlq_hours(stream) == "dlq-hours.intents.{i3}"
+    assert keys.dlq_index(stream) == "dlq-index.intents.{i3}"
     assert keys.intent_channel("abc") == "intent.abc"
     assert keys.gateway_channel("g1") == "gateway.g1"
 
@@ -42,6 +44,8 @@ def test_everything_about_a_stream_shares_its_slot() -> None:
         keys.delay(stream),
         keys.dlq(stream),
         keys.dlq_counts(stream),
+        keys.dlq_hours(stream),
+        keys.dlq_index(stream),
     ]
     assert {keys.hash_tag(name) for name in names} == {"{i7}"}
 
