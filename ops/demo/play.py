@@ -76,7 +76,7 @@ class Stage:
 
     async def crowd(self, step: Step) -> None:
         """Post one step many times at once, under its one key: one intent, one movement, equal answers."""
-        answers = await asyncio.gather(*(self._sent(step) for _ in range(SAME_KEY_POSTS)))
+        answers = await asyncio.gather(*(self.sent(step) for _ in range(SAME_KEY_POSTS)))
         told = Counter((answer.status, str(answer.document.get("id"))) for answer in answers)
         if len(told) != 1:
             self.tally.faults.append(f"{step.name}: {SAME_KEY_POSTS} posts under one key were told {dict(told)}")
@@ -97,7 +97,7 @@ class Stage:
     async def _step(self, step: Step) -> None:
         started = time.perf_counter()
         try:
-            answer = await self._sent(step)
+            answer = await self.sent(step)
             if step.kind is Kind.ALONE:
                 self.tally.alone_ms.append((time.perf_counter() - started) * 1000)
             final = await self._final(answer)
@@ -108,7 +108,8 @@ class Stage:
         self.tally.steps_done += 1
         self.changed()
 
-    async def _sent(self, step: Step) -> Answer:
+    async def sent(self, step: Step) -> Answer:
+        """Post a step until somebody answers."""
         client = self.client
         if step.forged:
             client = replace(client, secret=f"{client.secret}x")

@@ -3,29 +3,31 @@
 import os
 import secrets
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
+from rich.markup import escape
 
 from ops.audit import actor
-from ops.client import open_client
+from ops.client import Client, open_client
 from ops.commands.invariants import look, print_report
 from ops.console import out
 from ops.demo.play import Stage, Tally, play_script
+from ops.demo.psp_run import play_psps
+from ops.demo.psp_script import write_psp_script
 from ops.demo.script import Script, write_script
-from ops.demo.view import balances_table, refusals_table, shown, states_line
+from ops.demo.view import balances_table, refusals_table, shown, states_line, wrong_balances
 from ops.embedded.psps import PSPS
 from ops.embedded.services import Stores
-from ops.embedded.stack import LedgerChoice, Stack, StackPlan, discard, running_stack
+from ops.embedded.stack import LedgerChoice, StackPlan, discard, running_stack
 from ops.install import install
 from ops.keys import NewSecret, create_key
 from ops.stores import open_stores
 from shared.config import StoreSettings
 
 _PERMISSIONS: Final = {
-    "operations": ["P2P_TRANSFER", "ADJUSTMENT"],
+    "operations": ["P2P_TRANSFER", "ADJUSTMENT", "IPPS_WITHDRAWAL", "THAI_QR_PAY", "QP_TOPUP"],
     "accounts": ["user:*"],
     "open_accounts": True,
     "adjustment": {"max_minor": 100_000_000, "alone_max_minor": 100_000_000},
@@ -37,7 +39,8 @@ async def demo(*, folder: Path, ledger: LedgerChoice, transfers: int, seed: int)
     console = out()
     started = time.monotonic()
     plan = StackPlan(folder=folder, environ=os.environ, ledger=ledger, clean=True, psps=PSPS)
-    script = write_script(seed, run=f"-{secrets.token_hex(3)}" if plan.external else "", transfers=transfers)
+    run = f"-{secrets.token_hex(3)}" if plan.external else ""
+    script, psp_script = write_script(seed, run=run, transfers=transfers), write_psp_script(seed, run=run)
     keys: list[NewSecret] = []
 
     async def prepare(stores: Stores) -> None:
@@ -46,7 +49,11 @@ async def demo(*, folder: Path, ledger: LedgerChoice, transfers: int, seed: int)
     console.print(f"starting a clean mesh in {folder}")
     async with running_stack(plan, prepare=prepare, say=console.print) as stack:
         console.print(f"up after {time.monotonic() - started:.1f} s: {stack.url}")
-        faults = await _play(console, stack, script, keys[0])
+        async with open_client(url=stack.url, key=keys[0].key, secret=keys[0].secret) as client:
+            faults = await _play(console, client, script)
+            faults += await play_psps(console, stack, client, psp_script)
+        for fault in faults:
+            console.print(f"[red]wrong[/] {escape(fault)}", soft_wrap=True)
         report = await look(stack.stores.settings(), nothing_open=True)
         print_report(console, report)
         right = not faults and report.ok
@@ -72,29 +79,16 @@ async def _make_key(settings: StoreSettings) -> NewSecret:
         )
 
 
-async def _play(console: Console, stack: Stack, script: Script, key: NewSecret) -> list[str]:
+async def _play(console: Console, client: Client, script: Script) -> list[str]:
     """Play the script and return every expectation that did not hold."""
     tally = Tally()
     started = time.monotonic()
-    async with open_client(url=stack.url, key=key.key, secret=key.secret) as client:
-        with shown(console, tally, len(script.steps)) as view:
-            held = await play_script(Stage(client, tally, view.changed), script, view.say)
+    with shown(console, tally, len(script.steps)) as view:
+        held = await play_script(Stage(client, tally, view.changed), script, view.say)
     taken_s = time.monotonic() - started
     console.print(refusals_table(tally, script))
     console.print(balances_table(held, script.expected_minor))
     console.print(f"{tally.steps_done} intents in {taken_s:.1f} s: {states_line(tally)}")
     if tally.median_ms is not None:
         console.print(f"alone, accepted and settled in one request: median {tally.median_ms:.1f} ms")
-    faults = [
-        *tally.faults,
-        *_wrong_balances(held, script.expected_minor),
-    ]
-    for fault in faults:
-        console.print(f"[red]wrong[/] {fault}", soft_wrap=True)
-    return faults
-
-
-def _wrong_balances(held: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:
-    return [
-        f"{name} holds {minor} instead of {expected[name]}" for name, minor in held.items() if minor != expected[name]
-    ]
+    return [*tally.faults, *wrong_balances(held, script.expected_minor)]

@@ -32,6 +32,8 @@ class Kind(StrEnum):
     ALONE = "alone"
     REFUSED = "refused"
     REPEATED = "repeated"
+    PAYOUT = "payout"
+    TOPUP = "top-up"
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,13 @@ def balances_table(held: Mapping[str, int], expected: Mapping[str, int]) -> Tabl
     return table("balances", ["wallet", "holds>", ""], rows)
 
 
+def wrong_balances(held: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:
+    """Name the wallets that hold something else than they must."""
+    return [
+        f"{name} holds {minor} instead of {expected[name]}" for name, minor in held.items() if minor != expected[name]
+    ]
+
+
 def refusals_table(tally: Tally, script: Script) -> Table:
     """Return a table of the requests that must be refused or recognised, with what came of each."""
     rows = [[step.name, step.kind, tally.outcomes.get(step.name)] for step in script.refusals]

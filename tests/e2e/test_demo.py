@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from ops.demo import run as demo_run
+from ops.demo.psp_script import PspScript, write_psp_script
 from ops.demo.script import Script, write_script
 from ops.embedded.postgres import remove_cluster
 from ops.embedded.tigerbeetle import tigerbeetle_binary
@@ -28,12 +29,113 @@ def test_the_demo_does_all_it_promises_and_leaves_nothing_behind(home: Home) -> 
     assert re.search(r"298 intents in .*HTTP 401 2.*HTTP 422 1.*REJECTED 4.*SETTLED 287", said)
     for outcome in ("insufficient_funds", "unknown_account", "bad_signature", "idempotency_key_reused"):
         assert outcome in said
-    assert said.count("as computed") == 21
-    assert said.count("holds") >= 8
+    assert said.count("as computed") == 21 + 9
+    assert said.count("│ holds") >= 15
     assert "violated" not in said
     assert "wrong" not in said
     assert "\x1b[" not in said, "colours where nobody looks"
     assert [path.name for path in (home.path / "demo").iterdir()] == ["lock"]
+
+
+@pytest.fixture(scope="module")
+def told(home: Home) -> str:
+    """What a fresh demo says."""
+    done = home.paymesh("demo", "--ledger", "postgres", "--transfers", "20", "--seed", "3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def cells(told: str, first: str) -> list[str]:
+    """The cells of the table row that begins with that."""
+    found = next(line for line in told.splitlines() if line.startswith(f"│ {first} "))
+    return [cell.strip() for cell in found.strip("│").split("│")]
+
+
+def test_all_three_operations_through_psps_settle(told: str) -> None:
+    """Payouts to proxies of every kind and by Thai QR codes, top-ups through SBP, each in its row."""
+    assert "43 payouts, 6 top-ups" in told
+    assert re.search(r"43 payouts, .*: EXPIRED 2, FAILED 8, REJECTED 1, SETTLED 38", told)
+    for way, settled in (
+        ("PromptPay mobile", "7"),
+        ("PromptPay national ID", "5"),
+        ("PromptPay e-wallet", "5"),
+        ("bank account", "5"),
+        ("Thai QR code", "12"),
+        ("SBP top-up", "4"),
+    ):
+        assert cells(told, way)[5] == settled
+
+
+def test_what_a_psp_or_a_codec_refuses_fails_with_its_code(told: str) -> None:
+    """Unknown, over a limit, malformed: each by the name of what is wrong with it."""
+    for name, outcome in (
+        ("nobody has this number", "FAILED unknown_proxy"),
+        ("over the bank's limit", "FAILED over_limit"),
+        ("mistyped check digit", "FAILED bad_check_digit"),
+        ("more than there is", "REJECTED insufficient_funds"),
+        ("QR, one digit misread", "FAILED bad_crc"),
+        ("QR, cut off", "FAILED truncated"),
+        ("QR in dollars", "FAILED foreign_currency"),
+        ("QR with a third decimal", "FAILED too_many_decimals"),
+        ("QR for another amount", "FAILED amount_mismatch"),
+    ):
+        assert cells(told, name)[2] == outcome
+
+
+def test_a_payout_whose_answer_is_lost_is_shown_to_settle_through_an_inquiry(told: str) -> None:
+    """Live, and afterwards why: paid, never answered, in doubt, asked about, settled; once."""
+    live = re.findall(r"^  answer lost, and asking fails: (\w+) after", told, re.MULTILINE)
+    assert live[-3:] == ["AUTHORIZED", "IN_DOUBT", "SETTLED"]
+    story = told.partition("how a payout is settled whose answer is lost")[2].partition("balances")[0]
+    steps = (
+        "transfer: pays, and never answers",
+        "status: answers HTTP 503",
+        "AUTHORIZED → IN_DOUBT",
+        "status: answers HTTP 200",
+        "inquire: reports PAID",
+        "IN_DOUBT → SETTLED",
+    )
+    places = [story.rfind(step) for step in steps]
+    assert places == sorted(places)
+    assert min(places) > 0
+    assert story.count("transfer: pays") == 2
+
+
+def test_codes_are_shown_paid_late_and_twice(told: str) -> None:
+    """A link where nothing can be drawn; what came after the end became intents of their own."""
+    assert re.search(r"a payer scans this and pays [0-9.]+ RUB", told)
+    assert re.search(
+        r"^  https://qr\.nspk\.ru/A\w{31}\?type=02&bank=\d{12}&sum=\d+&cur=RUB&crc=\w{4}$", told, re.MULTILINE
+    )
+    assert "▀" not in told, "a code drawn where nobody can scan it"
+    assert cells(told, "top-up 2")[1:] == ["expires unpaid", "EXPIRED expired", "-"]
+    assert cells(told, "top-up 3")[1:] == ["paid after expiry", "EXPIRED expired", "1 LATE_CREDIT"]
+    assert cells(told, "top-up 4")[1:] == ["static, paid twice", "SETTLED", "1 LATE_CREDIT"]
+
+
+def test_wallets_and_the_psps_own_books_agree(told: str) -> None:
+    """To the satang and the kopeck, with what the script asks for."""
+    for psp in ("ipps", "qp"):
+        _, wallets, books, due, verdict = cells(told, psp)
+        assert wallets == books == due
+        assert verdict == "as one"
+
+
+def test_a_payout_that_a_psp_paid_otherwise_fails_the_demo(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One decline that should have been a payment: exit 1, and wallet, books and step are named."""
+
+    def mistaken(seed: int, *, run: str) -> PspScript:
+        script = write_psp_script(seed, run=run)
+        wrong = next(payout for payout in script.payouts if payout.step.expected.code == "bad_crc")
+        right = replace(wrong, step=replace(wrong.step, expected=script.payouts[0].step.expected))
+        return replace(script, payouts=tuple(right if one is wrong else one for one in script.payouts))
+
+    monkeypatch.setattr(demo_run, "write_psp_script", mistaken)
+    done = home.invoke("demo", "--ledger", "postgres", "--transfers", "10")
+    assert done.exit_code == 1, done.output
+    assert "QR, one digit misread: FAILED (bad_crc) instead of SETTLED" in done.output
+    assert "ipps: wallets moved" in done.output
+    assert "violated" not in done.output
 
 
 def test_the_demo_starts_clean_whatever_an_earlier_one_left(home: Home) -> None:
@@ -121,7 +223,7 @@ def test_given_stores_are_used_and_nothing_in_them_is_deleted(home: Home) -> Non
                 assert done.returncode == 0, done.stdout + done.stderr
                 assert "servers: none" in done.stdout
             accounts = json.loads(home.paymesh("accounts", "list", "--prefix", "user:", "--json", more=given).stdout)
-        assert len(accounts) == 42
+        assert len(accounts) == 2 * (21 + 9)
     finally:
         remove_cluster(folder / "stores" / "postgres")
         rmtree(folder)
