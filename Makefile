@@ -10,7 +10,7 @@ ROUNDS ?= 10
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test chaos check bench lock clean
+.PHONY: help install demo dev test chaos backpressure check bench new-psp lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name meaning; do \
@@ -31,6 +31,9 @@ test: install ## run every test
 chaos: install ## break real processes for longer: ROUNDS=10 of what `make test` does once
 	@PAYMESH_CHAOS_ROUNDS="$(ROUNDS)" $(RUN) -m pytest tests/chaos --timeout=3600 $(ARGS)
 
+backpressure: install ## stop the adapter, post 50,000 withdrawals, let it come back; `make test` does 3,000
+	@PAYMESH_BACKPRESSURE=whole $(RUN) -m pytest tests/e2e/test_backpressure.py --timeout=5400 -s $(ARGS)
+
 check: install ## look without running: lint, format, types, import contracts
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check --quiet . || { echo 'make check: run .venv/bin/ruff format .'; exit 1; }
@@ -39,6 +42,10 @@ check: install ## look without running: lint, format, types, import contracts
 
 bench: install ## run the one canonical workload and print its figures
 	@$(RUN) -m bench $(ARGS)
+
+new-psp: install ## lay out the folder of a PSP and the tests it has yet to pass: NAME=acme
+	@[ -n "$(NAME)" ] || { echo 'make new-psp: needs a name, such as NAME=acme'; exit 1; }
+	@$(RUN) -m ops.new_psp -- "$(NAME)"
 
 lock: ## lock the requirements afresh (needs uv; UPGRADE=1 takes newer versions)
 	@command -v uv >/dev/null || { echo 'make lock: needs uv on PATH'; exit 1; }
