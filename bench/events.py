@@ -90,6 +90,10 @@ class Child:
                 return seen
         raise BenchFailed(f"{self._module} ended before it was {event}\n{tail(self._log)}")
 
+    def ask_to_stop(self) -> None:
+        """Ask it to stop, and to say how it went."""
+        self._process.terminate()
+
     async def stop(self) -> None:
         """Ask it to stop; make it, if it does not."""
         if self._process.returncode is not None:

@@ -1,4 +1,4 @@
-"""`make bench`: the mesh, its bare counterpart and the mesh over HTTP, measured in one run on one machine.
+"""`make bench`: the mesh, its bare counterpart, the mesh over HTTP, and payments beside a PSP in trouble.
 
 Every round measures all three, in an order that turns, so that what disturbs a run disturbs all of them alike. After
 each section the books are compared with what was accepted: a benchmark that loses a payment exits 1.
@@ -16,11 +16,12 @@ from rich.console import Console
 from bench import results
 from bench.events import BenchFailed
 from bench.machine import commit, machine, versions
-from bench.options import Options, quick
-from bench.report import print_report, print_rounds, shown
+from bench.options import Only, Options, quick
+from bench.psp import PspRun, Weather, measure_psp
+from bench.report import print_psp, print_report, print_rounds, shown
 from bench.sections import Pipeline, SectionResult, Show, measure
 from bench.stage import Stage, stage
-from bench.summary import Round, summarise
+from bench.summary import Round, summarise, summarise_psp
 from ops.commands.running import run
 from ops.console import err, out, print_json
 from ops.embedded.stack import LedgerChoice
@@ -36,15 +37,33 @@ async def bench(options: Options, console: Console) -> dict[str, Any]:
     """
     at = datetime.now(UTC)
     facts: dict[str, Any] = {"commit": commit(), "machine": machine()}
-    async with stage(options, environ=os.environ, say=lambda line: console.print(line, highlight=False)) as ready:
+    rounds: list[Round] = []
+    psp: PspRun | None = None
+
+    def told(line: str) -> None:
+        console.print(line, highlight=False)
+
+    async with stage(options, environ=os.environ, say=told) as ready:
         facts["versions"] = await _versions(ready)
-        with shown(console, options.rounds * len(_ORDER)) as show:
-            rounds = [await _round(ready, number, show) for number in range(1, options.rounds + 1)]
         ledger = ready.stores.settings.ledger_kind
-    summary = summarise(rounds, ledger=ledger)
-    print_rounds(console, rounds)
-    print_report(console, summary, options, ledger, facts)
-    return results.document(at=at, options=options, ledger=ledger, facts=facts, rounds=rounds, summary=summary)
+        with shown(console, _phases(options)) as show:
+            if options.only != "psp":
+                rounds = [await _round(ready, number, show) for number in range(1, options.rounds + 1)]
+            if options.only != "pipelines":
+                psp = await measure_psp(ready, show, told)
+    summary = summarise(rounds, ledger=ledger) if rounds else None
+    if summary is not None:
+        print_rounds(console, rounds)
+        print_report(console, summary, options, ledger, facts)
+    if psp is not None:
+        print_psp(console, psp, summarise_psp(psp), ledger, facts)
+    return results.document(at=at, options=options, ledger=ledger, facts=facts, rounds=rounds, summary=summary, psp=psp)
+
+
+def _phases(options: Options) -> int:
+    """Return how many phases a run has, for the progress bar."""
+    pipelines = 0 if options.only == "psp" else options.rounds * len(_ORDER) * 2
+    return pipelines + (0 if options.only == "pipelines" else 1 + options.rounds * len(Weather))
 
 
 async def _round(ready: Stage, number: int, show: Show) -> Round:
@@ -78,6 +97,9 @@ def main(
     gateways: Annotated[int, typer.Option(help="Gateways on one port.", min=1, max=16)] = 2,
     connections: Annotated[int, typer.Option(help="Connections of the HTTP load.", min=1, max=1024)] = 64,
     ledger: Annotated[LedgerChoice, typer.Option(help="Which ledger; auto takes TigerBeetle where it is.")] = "auto",
+    storm: Annotated[float, typer.Option(help="How long a PSP is dead; slow for half of it.", min=1)] = 60.0,
+    withdrawals: Annotated[int, typer.Option(help="Withdrawals a second meanwhile.", min=1)] = 50,
+    only: Annotated[Only, typer.Option(help="The three pipelines, or payments beside a PSP in trouble.")] = "all",
     seed: Annotated[int, typer.Option(help="Another number, other payments.")] = 1,
     smoke: Annotated[bool, typer.Option("--quick", help="Everything once and briefly; no result is kept.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when a target is missed.")] = False,
@@ -90,7 +112,7 @@ def main(
     options = Options(
         seconds=seconds, rounds=rounds, rate=rate, wallets=wallets, partitions=partitions,
         orchestrators=orchestrators, gateways=gateways, connections=connections,
-        ledger=ledger, seed=seed,
+        storm_s=storm, withdrawals=withdrawals, only=only, ledger=ledger, seed=seed,
     )  # fmt: skip
     console = err() if as_json else out()
     try:
@@ -103,5 +125,6 @@ def main(
         console.print(f"written to {os.path.relpath(path)}", highlight=False)
     if as_json:
         print_json(result)
-    if strict and not all(target["met"] for target in result["summary"]["targets"]):
+    parts = [part for part in (result["summary"], (result["psp"] or {}).get("summary")) if part is not None]
+    if strict and not all(target["met"] for part in parts for target in part["targets"]):
         raise typer.Exit(1)

@@ -1,12 +1,14 @@
 """What a run of the benchmark may be told, and what the quick one changes."""
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 from ops.embedded.stack import LedgerChoice
 from shared.errors import BadInput
 
 WALLETS_MIN: Final = 2
+
+Only = Literal["all", "pipelines", "psp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,9 @@ class Options:
         connections: keep-alive connections of the HTTP load.
         window: intents accepted and unsettled that the load keeps up, over all partitions.
         ledger: which ledger; ``auto`` takes TigerBeetle where its server is found.
+        storm_s: how long a PSP is dead; slow for half of it.
+        withdrawals: offered a second while it is.
+        only: the three pipelines, or payments beside a PSP; or all of it.
         seed: another number, other payments.
         quick: whether this is the smoke version, whose figures mean nothing.
     """
@@ -38,6 +43,9 @@ class Options:
     connections: int = 64
     window: int = 4096
     ledger: LedgerChoice = "auto"
+    storm_s: float = 60.0
+    withdrawals: int = 50
+    only: Only = "all"
     seed: int = 1
     quick: bool = False
 
@@ -58,4 +66,4 @@ class Options:
 
 def quick(options: Options) -> Options:
     """Return the smoke version of a run: everything once, just long enough to fail if something is broken."""
-    return replace(options, seconds=2.0, rounds=1, rate=200, wallets=100, quick=True)
+    return replace(options, seconds=2.0, rounds=1, rate=200, wallets=100, storm_s=3.0, quick=True)

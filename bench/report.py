@@ -10,8 +10,9 @@ from rich.table import Table
 
 from bench.figures import Spread
 from bench.options import Options
+from bench.psp import PspRun, Weather
 from bench.sections import Show
-from bench.summary import DISTURBED_CORES, PipelineSummary, Round, Summary
+from bench.summary import DISTURBED_CORES, PipelineSummary, PspSummary, Round, Summary, Target
 
 _ROLES = {
     "gateway": "gateway",
@@ -25,7 +26,7 @@ _ROLES = {
 
 
 @contextmanager
-def shown(console: Console, sections: int) -> Iterator[Show]:
+def shown(console: Console, phases: int) -> Iterator[Show]:
     """Show how far the run is, for the length of the block; on a terminal only."""
     columns = (
         TextColumn("{task.description:<28}"),
@@ -34,7 +35,7 @@ def shown(console: Console, sections: int) -> Iterator[Show]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, refresh_per_second=2, disable=not console.is_terminal) as progress:
-        whole = progress.add_task("all", total=sections * 2, rate="")
+        whole = progress.add_task("all", total=phases, rate="")
         task = progress.add_task("setting up", total=None, rate="")
 
         def begin(title: str, seconds: float) -> None:
@@ -48,7 +49,23 @@ def shown(console: Console, sections: int) -> Iterator[Show]:
 
 
 def print_report(console: Console, summary: Summary, options: Options, ledger: str, facts: Mapping[str, Any]) -> None:
-    """Print a whole run."""
+    """Print what the three pipelines came to."""
+    _print_facts(console, ledger, facts)
+    console.print(_throughput_table(summary, options, ledger))
+    console.print(_cpu_table(summary))
+    console.print(_targets_table(summary.targets))
+    _print_disturbance(console, summary.others_cores)
+
+
+def print_psp(console: Console, run: PspRun, summary: PspSummary, ledger: str, facts: Mapping[str, Any]) -> None:
+    """Print what payments felt of the PSP."""
+    _print_facts(console, ledger, facts)
+    console.print(_psp_table(run, summary))
+    console.print(_targets_table(summary.targets))
+    _print_disturbance(console, summary.others_cores)
+
+
+def _print_facts(console: Console, ledger: str, facts: Mapping[str, Any]) -> None:
     machine = facts["machine"]
     console.print(
         f"\n{machine['cores']} cores of {machine['cpu']}, {machine['memory_gib']} GiB, {machine['kernel']}, "
@@ -57,15 +74,38 @@ def print_report(console: Console, summary: Summary, options: Options, ledger: s
     )
     if ledger != "tigerbeetle":
         console.print("[bold yellow]The ledger is in PostgreSQL:[/] no TigerBeetle server was used.")
-    console.print(_throughput_table(summary, options, ledger))
-    console.print(_cpu_table(summary))
-    console.print(_targets_table(summary))
-    if summary.others_cores > DISTURBED_CORES:
+
+
+def _print_disturbance(console: Console, others_cores: float) -> None:
+    if others_cores > DISTURBED_CORES:
         console.print(
-            f"[yellow]Up to {summary.others_cores:.1f} cores were busy with something else[/]: "
+            f"[yellow]Up to {others_cores:.1f} cores were busy with something else[/]: "
             "trust ratios, not absolute figures.",
             soft_wrap=True,
         )
+
+
+def _psp_table(run: PspRun, summary: PspSummary) -> Table:
+    table = Table(
+        title=f"P2P payments beside withdrawals, {run.rate}/s of {run.capacity:,.0f}/s",
+        caption="latency from due to settled; p99 ratio: to the calm of the same round, min-max",
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+    )
+    table.add_column("PSP", no_wrap=True)
+    for column in ("p50 ms", "p99 ms", "p99 min-max", "p99 ratio"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for weather in Weather:
+        p99, ratio = summary.p99_ms[weather], summary.p99_ratio.get(weather)
+        table.add_row(
+            weather,
+            f"{summary.p50_ms[weather].median:.1f}",
+            f"{p99.median:.1f}",
+            f"{p99.low:.1f}-{p99.high:.1f}",
+            "-" if ratio is None else f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})",
+        )
+    return table
 
 
 def print_rounds(console: Console, rounds: Sequence[Round]) -> None:
@@ -118,11 +158,11 @@ def _cpu_cell(found: PipelineSummary, role: str) -> str:
     return "-" if spent is None else f"{spent.median:.0f}"
 
 
-def _targets_table(summary: Summary) -> Table:
+def _targets_table(targets: Sequence[Target]) -> Table:
     table = Table(title="targets", title_justify="left", title_style="bold")
     for column in ("", "wanted", "found", ""):
         table.add_column(column)
-    for target in summary.targets:
+    for target in targets:
         mark = "[green]met[/]" if target.met else "[red]missed[/]"
         table.add_row(target.name, target.wanted, target.found, mark)
     return table

@@ -11,32 +11,42 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.options import Options
-from bench.summary import Round, Summary
+from bench.psp import PspRun
+from bench.summary import Round, Summary, summarise_psp
 
 VERSION: Final = 1
 FOLDER: Final = Path(__file__).resolve().parent / "results"
 
 
 def document(
-    *, at: datetime, options: Options, ledger: str, facts: Mapping[str, Any], rounds: Sequence[Round], summary: Summary
+    *,
+    at: datetime,
+    options: Options,
+    ledger: str,
+    facts: Mapping[str, Any],
+    rounds: Sequence[Round] = (),
+    summary: Summary | None = None,
+    psp: PspRun | None = None,
 ) -> dict[str, Any]:
-    """Return a run as plain data."""
+    """Return a run as plain data; what was not measured is null."""
     return {
         "v": VERSION,
         "at": at.isoformat(timespec="seconds"),
         **facts,
         "ledger": ledger,
         "options": asdict(options),
-        "summary": asdict(summary),
+        "summary": None if summary is None else asdict(summary),
+        "psp": None if psp is None else {"summary": asdict(summarise_psp(psp)), **asdict(psp)},
         "rounds": [{pipeline: asdict(result) for pipeline, result in one.items()} for one in rounds],
     }
 
 
 def write(folder: Path, result: Mapping[str, Any]) -> Path:
-    """Write a result beside earlier ones; a second one of the same day and commit takes the first one's place."""
+    """Write a result beside earlier ones; a second one of the same day, commit and part takes the first one's place."""
     folder.mkdir(parents=True, exist_ok=True)
     day = str(result["at"])[:10]
-    path = folder / f"{day}-{result['commit']}.json"
+    part = "-psp" if result["summary"] is None else ""
+    path = folder / f"{day}-{result['commit']}{part}.json"
     path.write_text(json.dumps(_rounded(result), indent=1, ensure_ascii=False) + "\n")
     return path
 

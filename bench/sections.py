@@ -15,7 +15,7 @@ from bench.meter import OTHERS
 from bench.stage import Stage
 from bench.verify import read_books, verify
 from shared.errors import violated
-from shared.ids import intent_id
+from shared.ids import IntentId, intent_id
 
 LATENCY: Final = "latency"
 THROUGHPUT: Final = "throughput"
@@ -126,9 +126,8 @@ async def measure(stage: Stage, pipeline: Pipeline, number: int, show: Show) -> 
     Raises:
         BenchFailed: it could not be measured, or the books are wrong afterwards.
     """
-    await _calm(stage)
-    before = await read_books(stage)
-    since = intent_id(time.time_ns() // 1000, 0, 0)
+    await calm(stage)
+    before, since = await read_books(stage), now_id()
     phases = _phases(stage, pipeline)
     async with _workers(stage, pipeline) as roles, _load(stage, pipeline, number, phases, roles) as load:
         named = {phase.name: phase for phase in phases}
@@ -140,7 +139,12 @@ async def measure(stage: Stage, pipeline: Pipeline, number: int, show: Show) -> 
     return SectionResult(pipeline, last["accepted"], measured[LATENCY], measured[THROUGHPUT])
 
 
-async def _calm(stage: Stage) -> None:
+def now_id() -> IntentId:
+    """Return the least id of an intent that is accepted from now on."""
+    return intent_id(time.time_ns() // 1000, 0, 0)
+
+
+async def calm(stage: Stage) -> None:
     """Give every section the same start: no dead rows, fresh statistics, nothing left to write back."""
     for statement in ("VACUUM (ANALYZE)", "CHECKPOINT"):
         await stage.stores.pool.execute(statement, timeout=_VACUUM_TIMEOUT_S)

@@ -181,22 +181,31 @@ async def stage(options: Options, *, environ: Mapping[str, str], say: Say) -> As
 
 
 async def _furnish(ready: Stage, say: Say) -> None:
-    """Open the wallets and fund them, by the mesh's own means."""
-    wallets, stores = ready.options.wallets, ready.stores
-    began = time.monotonic()
-    names = [account(wallet) for wallet in range(wallets)]
+    """Open and fund the wallets that pay each other, by the mesh's own means."""
     async with ready.services("orchestrator", 1):
-        await ask_to_open(stores.pool, stores.redis, names=names, actor="bench")
-        missing = await wait_open(stores.pool, names, timeout_s=_OPEN_TIMEOUT_S)
-        if missing:
-            raise BenchFailed(f"{len(missing)} wallets were not opened")
-        for first in range(0, wallets, ENTRIES_MAX):
-            await _fund(ready, range(first, min(first + ENTRIES_MAX, wallets)))
-        await ready.drained()
-    settled = await stores.pool.fetchval(_COUNT_SETTLED)
-    if settled != wallets:
-        raise BenchFailed(f"{settled} of {wallets} wallets were funded")
-    say(f"{wallets} wallets opened and funded in {time.monotonic() - began:.1f} s")
+        await open_wallets(ready, range(ready.options.wallets), say)
+
+
+async def open_wallets(ready: Stage, wallets: range, say: Say) -> None:
+    """Open wallets and fund them; an orchestrator must be at work.
+
+    Raises:
+        BenchFailed: not all of them were opened and funded.
+    """
+    stores, began = ready.stores, time.monotonic()
+    names = [account(wallet) for wallet in wallets]
+    before = await stores.pool.fetchval(_COUNT_SETTLED)
+    await ask_to_open(stores.pool, stores.redis, names=names, actor="bench")
+    missing = await wait_open(stores.pool, names, timeout_s=_OPEN_TIMEOUT_S)
+    if missing:
+        raise BenchFailed(f"{len(missing)} wallets were not opened")
+    for first in range(0, len(wallets), ENTRIES_MAX):
+        await _fund(ready, wallets[first : first + ENTRIES_MAX])
+    await ready.drained()
+    settled = await stores.pool.fetchval(_COUNT_SETTLED) - before
+    if settled != len(wallets):
+        raise BenchFailed(f"{settled} of {len(wallets)} wallets were funded")
+    say(f"{len(wallets)} wallets opened and funded in {time.monotonic() - began:.1f} s")
 
 
 async def _fund(ready: Stage, wallets: Sequence[int]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.figures import Spread, ratios, spread
+from bench.psp import PspRun, Weather
 from bench.sections import Measured, Pipeline, SectionResult
 
 PER_S_MIN: Final = 3000.0
@@ -15,6 +16,9 @@ WAIT_MS_MAX: Final = 15.0
 """Median latency over HTTP that an idle mesh is to keep, from request to SETTLED."""
 DISTURBED_CORES: Final = 0.25
 """Beyond this much foreign work, absolute figures say little."""
+
+PSP_RATIO_MAX: Final = 2.0
+"""How much longer the slowest payments may take beside a PSP that is slow or dead."""
 
 Round = Mapping[Pipeline, SectionResult]
 
@@ -54,6 +58,47 @@ class Summary:
     others_cores: float
     """How many cores were busy with something else, at worst."""
     targets: Sequence[Target]
+
+
+@dataclass(frozen=True, slots=True)
+class PspSummary:
+    """Payments beside a PSP, over all rounds.
+
+    Attributes:
+        p50_ms: median latency in each weather.
+        p99_ms: the slowest hundredth.
+        p99_ratio: of a storm to the calm of the same round.
+        others_cores: how many cores were busy with something else, at worst.
+    """
+
+    p50_ms: Mapping[Weather, Spread]
+    p99_ms: Mapping[Weather, Spread]
+    p99_ratio: Mapping[Weather, Spread]
+    others_cores: float
+    targets: Sequence[Target]
+
+
+def summarise_psp(run: PspRun) -> PspSummary:
+    """Sum the section about PSPs up."""
+    p50 = {weather: [one[weather].payments.p50_ms for one in run.rounds] for weather in Weather}
+    p99 = {weather: [one[weather].payments.p99_ms for one in run.rounds] for weather in Weather}
+    storms = (Weather.SLOW, Weather.DEAD)
+    p99_ratio = {weather: spread(ratios(p99[weather], p99[Weather.CALM])) for weather in storms}
+    return PspSummary(
+        p50_ms={weather: spread(values) for weather, values in p50.items()},
+        p99_ms={weather: spread(values) for weather, values in p99.items()},
+        p99_ratio=p99_ratio,
+        others_cores=max(found.payments.others_cores for one in run.rounds for found in one.values()),
+        targets=[
+            Target(
+                f"p99 beside a {weather} PSP",
+                f"≤ {PSP_RATIO_MAX:.0f}x",
+                f"{ratio.median:.2f}x",
+                ratio.median <= PSP_RATIO_MAX,
+            )
+            for weather, ratio in p99_ratio.items()
+        ],
+    )
 
 
 def summarise(rounds: Sequence[Round], *, ledger: str) -> Summary:
