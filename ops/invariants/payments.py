@@ -159,6 +159,8 @@ def _amount_faults(row: asyncpg.Record, children: Sequence[_Child]) -> Iterator[
     # What was taken back before anybody had heard of it never entered the books.
     never = row["settles"] and row["kind"] in ("void", "close")
     expected = 0 if never else row["amount_minor"]
+    if not never and row["said_minor"] not in (None, row["amount_minor"]):
+        yield f"the PSP said that {row['said_minor']} was paid, and {row['amount_minor']} was kept of it"
     if forth != expected:
         yield f"{expected} was paid, and {forth} is accounted for by intent {row['intent_id']} and its children"
     if back > forth:

@@ -202,3 +202,18 @@ async def test_pages_do_not_lose_payments(mesh: Mesh, scene: PspScene, monkeypat
     examined = {check.name: check.examined for check in report.checks}
     assert (examined["payments"], examined["references"]) == (4, 4)
     assert len(details(report, "payments")) == 1
+
+
+async def test_a_payment_that_was_kept_as_less_than_the_psp_said_is_found(mesh: Mesh, scene: PspScene) -> None:
+    """Every book agrees on it, and the PSP has moved something else; a callback proves nothing."""
+    child = await late_credit(scene)
+    await mesh.pool.execute(
+        "UPDATE pm.psp_result SET body = (body::jsonb || '{\"amount_minor\": 75}')::json "
+        "WHERE body ->> 'psp_transaction_id' = 'second'"
+    )
+    report = await look(mesh)
+    assert set(broken(report)) == {"payments"}
+    assert details(report, "payments") == ["the PSP said that 75 was paid, and 70 was kept of it"]
+    await mesh.pool.execute("UPDATE pm.psp_result SET source = 'callback'")
+    assert (await look(mesh)).ok
+    assert (await scene.state(child))[0] == "SETTLED"
