@@ -1,7 +1,11 @@
 """What the invariants say of things left open: alerts, jobs, entries, dead letters."""
 
-import pytest
+from io import StringIO
 
+import pytest
+from rich.console import Console
+
+from ops.commands.invariants import print_report
 from shared.contracts import Outcome
 from shared.streams import keys
 from tests.integration.ops.conftest import Mesh
@@ -86,3 +90,18 @@ async def test_jobs_that_wait_though_their_intent_is_decided_are_only_counted(me
     await mesh.pool.execute("UPDATE pm.outbox_event SET created_at = now() - interval '2 hours'")
     report = await look(mesh)
     assert (report.ok, report.unsent_jobs, report.stale_jobs) == (True, 1, 1)
+
+
+async def test_a_report_names_the_open_alerts_and_what_waits(mesh: Mesh, scene: PspScene) -> None:
+    """People read which check does not hold, on which payment, and since when."""
+    late = await declined(scene)
+    await scene.told(late, Outcome.PAID)
+    await mesh.pool.execute("UPDATE pm.outbox_event SET created_at = now() - interval '2 hours'")
+    console = Console(file=StringIO(), width=200)
+    print_report(console, await look(mesh))
+    assert isinstance(console.file, StringIO)
+    text = console.file.getvalue()
+    for words in ("1 violated", "no critical alert is open", "open alerts", "paid_after_failure", f"ipps:T-{late}"):
+        assert words in text
+    assert "open: 0 intents, 1 unsent jobs, 0 stream entries, 0 dead letters" in text
+    assert "1 jobs of decided intents have been waiting in the outbox for over an hour" in text
