@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 _QUIET: Final = 2
-_INK: Final = "black on white"
+_INK: Final = "black on bright_white"
 _BLOCKS: Final = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
 
 

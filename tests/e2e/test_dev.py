@@ -177,7 +177,7 @@ def test_tables_are_printed_for_people(dev: Dev) -> None:
     intent = dev.pay()["id"]
     for arguments, words in (
         (("keys", "list"), "in force"),
-        (("accounts", "list", "--prefix", "user:", "--limit", "1"), "--after user:alice:THB"),
+        (("accounts", "list", "--prefix", "user:", "--limit", "1"), "--after user:alice:RUB"),
         (("intent", "show", intent), "AUTHORIZED"),
         (("invariants",), "every transit account stands at zero"),
         (("migrate",), "partitions, ledger in postgres"),

@@ -32,7 +32,7 @@ def test_a_code_is_dark_on_light_whatever_the_terminal_is() -> None:
     """Its own colours, and no line of it folded."""
     text = drawn(console(), LINK)
     assert text is not None
-    assert str(text.style) == "black on white"
+    assert str(text.style) == "black on bright_white"
     assert {len(line) for line in str(text).split("\n")} == {len(qr_lines(LINK)[0])}
 
 
