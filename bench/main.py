@@ -98,6 +98,9 @@ def main(
     connections: Annotated[int, typer.Option(help="Connections of the HTTP load.", min=1, max=1024)] = 64,
     ledger: Annotated[LedgerChoice, typer.Option(help="Which ledger; auto takes TigerBeetle where it is.")] = "auto",
     storm: Annotated[float, typer.Option(help="How long a PSP is dead; slow for half of it.", min=1)] = 60.0,
+    share: Annotated[
+        float, typer.Option(help="Payments beside it, as a share of the throughput.", min=0.01, max=0.9)
+    ] = 0.4,
     withdrawals: Annotated[int, typer.Option(help="Withdrawals a second meanwhile.", min=1)] = 50,
     only: Annotated[Only, typer.Option(help="The three pipelines, or payments beside a PSP in trouble.")] = "all",
     seed: Annotated[int, typer.Option(help="Another number, other payments.")] = 1,
@@ -112,7 +115,7 @@ def main(
     options = Options(
         seconds=seconds, rounds=rounds, rate=rate, wallets=wallets, partitions=partitions,
         orchestrators=orchestrators, gateways=gateways, connections=connections,
-        storm_s=storm, withdrawals=withdrawals, only=only, ledger=ledger, seed=seed,
+        storm_s=storm, share=share, withdrawals=withdrawals, only=only, ledger=ledger, seed=seed,
     )  # fmt: skip
     console = err() if as_json else out()
     try:

@@ -26,6 +26,7 @@ class Options:
         connections: keep-alive connections of the HTTP load.
         window: intents accepted and unsettled that the load keeps up, over all partitions.
         ledger: which ledger; ``auto`` takes TigerBeetle where its server is found.
+        share: of what the mesh sustains, how much is offered while latency beside a PSP is measured.
         storm_s: how long a PSP is dead; slow for half of it.
         withdrawals: offered a second while it is.
         only: the three pipelines, or payments beside a PSP; or all of it.
@@ -43,6 +44,7 @@ class Options:
     connections: int = 64
     window: int = 4096
     ledger: LedgerChoice = "auto"
+    share: float = 0.4
     storm_s: float = 60.0
     withdrawals: int = 50
     only: Only = "all"

@@ -19,8 +19,6 @@ from bench.stage import Say, Stage
 from bench.verify import read_books, verify
 from bench.withdrawals import WithdrawalsConfig
 
-CAPACITY_SHARE: Final = 0.4
-"""Of what the mesh sustains, how much is offered while latency is measured."""
 _RATE_STEP: Final = 50
 
 
@@ -68,7 +66,7 @@ async def measure_psp(stage: Stage, show: Show, say: Say) -> PspRun:
     async with stage.services("orchestrator", stage.options.orchestrators) as pids, psp_stand(stage, say) as stand:
         section = _Section(stand, {"orchestrator": pids, **stand.roles}, show)
         capacity = (await section.payments("psp-capacity", _capacity_phase(stage))).per_s
-        rate = max(_RATE_STEP, int(CAPACITY_SHARE * capacity) // _RATE_STEP * _RATE_STEP)
+        rate = max(_RATE_STEP, int(stage.options.share * capacity) // _RATE_STEP * _RATE_STEP)
         rounds = [await section.round(number, rate) for number in range(1, stage.options.rounds + 1)]
         await stand.verify()
     return PspRun(capacity, rate, rounds)
