@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 from typing import Annotated, Any, Final
@@ -113,7 +114,13 @@ def _listed(project: str, contract: str, key: str) -> set[str]:
 
 
 def write_layout(layout: Layout, *, root: Path) -> list[str]:
-    """Write everything, put in the house's order; return the paths."""
+    """Write everything, put in the house's order; return the paths.
+
+    Raises:
+        Misconfigured: there is no ruff to do so; nothing was written.
+    """
+    if find_spec("ruff") is None:
+        raise Misconfigured("a new PSP is laid out with ruff; `make install` brings it")
     for path, text in layout.files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)

@@ -190,6 +190,7 @@ def check_deployed(tree: Tree) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # half a minute of work, of which a busy machine makes more
 async def test_the_walk_through_ends_with_a_psp_that_keeps_the_contract(
     tree: Tree, database: str, redis_url: str
 ) -> None:

@@ -132,6 +132,15 @@ def test_whatever_its_name_it_is_in_the_houses_order(root: Path, name: str) -> N
     assert "$" not in "".join((root / path).read_text() for path in written)
 
 
+def test_make_asks_for_a_name() -> None:
+    """Rather than for a traceback."""
+    done = subprocess.run(
+        ["make", "-o", "install", "new-psp"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode != 0
+    assert "needs a name, such as NAME=acme" in done.stdout
+
+
 async def test_a_scaffold_claims_nothing_and_says_what_to_write(client: ModuleType) -> None:
     """Every method; nobody is paid, and no exception stops a process."""
     job = JobMessage(
