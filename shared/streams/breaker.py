@@ -6,6 +6,7 @@ opens it for as long again. Gateways and orchestrators look at it in order to re
 as closed, since without new work nobody would ever find out. This module must never make a call to a PSP.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -13,11 +14,14 @@ from typing import Final
 from redis.asyncio import Redis
 
 from shared.streams import keys
+from shared.streams.client import command
 from shared.streams.script import Script
 
 OUTCOMES_MAX: Final = 4096
 """How many outcomes one call reports."""
 _LIFE_MS: Final = 3_600_000
+_SLICE_MS: Final = 10_000
+_SLICES: Final = 6
 _RECORD: Final = Script("breaker_record", "pending", "breaker")
 _PROBE: Final = Script("breaker_probe", "pending", "breaker")
 
@@ -66,6 +70,14 @@ class Breaker:
     left_ms: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The calls of the last minute, as far as the breaker remembers: opening and closing forget them."""
+
+    answered: int
+    failed: int
+
+
 async def record(client: Redis, psp: str, outcomes: str, *, rules: BreakerRules, jitter: float) -> Breaker:
     """Report calls in order, ``1`` for an answer and ``0`` for an error or time-out; return how it stands then.
 
@@ -91,3 +103,20 @@ async def read_breaker(client: Redis, psp: str) -> Breaker:
 async def may_probe(client: Redis, psp: str, *, rules: BreakerRules) -> bool:
     """Say whether a call may be made now; while half open, to one asker per `probe_ms`."""
     return bool(await _PROBE.run(client, [keys.breaker(psp)], [rules.probe_ms, _LIFE_MS]))
+
+
+def calls_of(stored: Mapping[bytes, bytes], now_ms: int) -> Calls:
+    """Add up the slices of the last minute in the hash as it is stored."""
+    since = now_ms // _SLICE_MS - _SLICES
+    answered = failed = 0
+    for name, value in stored.items():
+        if name[:1] == b"b" and name[1:].isdigit() and int(name[1:]) > since:
+            slice_answered, slice_failed = value.split()
+            answered += int(slice_answered)
+            failed += int(slice_failed)
+    return Calls(answered, failed)
+
+
+async def read_calls(client: Redis, psp: str, *, now_ms: int) -> Calls:
+    """Return the calls of the last minute; `now_ms` is the server's clock."""
+    return calls_of(await command(client, "HGETALL", keys.breaker(psp)), now_ms)

@@ -67,6 +67,7 @@ def test_the_commands_are_these() -> None:
         "psp list",
         "psp pause",
         "psp resume",
+        "top",
     }
 
 
