@@ -49,6 +49,11 @@ class Wanted:
     settle: Settle
     said: ResultMessage
 
+    def stands_as(self, resolution: Resolution | None) -> bool:
+        """Say whether the resolution that stands is what this word asks for."""
+        wanted = (self.settle.kind, self.settle.psp_transaction_id)
+        return resolution is not None and (resolution.kind, resolution.psp_transaction_id) == wanted
+
 
 @dataclass(frozen=True, slots=True)
 class Opening:
@@ -105,11 +110,14 @@ async def settle(
 ) -> tuple[dict[UUID, Resolution], dict[tuple[UUID, str, Purpose], Stored]]:
     """Store resolutions and children; return those that stand, by intent, and the children as stored.
 
-    A wanted intent without a resolution in the answer, or an opening without a child, is one whose payment belongs to
+    What a word would open besides is not opened where another resolution stands: that word is heard again. A wanted
+    intent without a resolution in the answer, or an opening without a child, is one whose payment belongs to
     another intent: what a PSP says twice about one transaction must not be booked twice.
     """
     async with pool.acquire() as connection, connection.transaction():
         standing = await _resolve(connection, psp, wanted) if wanted else {}
+        overruled = {one.known.stored.id for one in wanted if not one.stands_as(standing.get(one.known.stored.id))}
+        openings = [one for one in openings if one.known.stored.id not in overruled]
         await _keep_payments(connection, psp, wanted, standing, openings)
         own = await _own(connection, psp, openings) if openings else []
         children = await _open(connection, psp, own, new_id) if own else {}

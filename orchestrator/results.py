@@ -238,7 +238,10 @@ class Results:
         carried = await self._carry_out_standing(wanted, standing, outcome)
         for done in carried:
             await self._settled(done, outcome)
-        await self._carry_out_children(openings, children, outcome)
+        heard = {one.known.stored.id for one in wanted if one.stands_as(standing.get(one.known.stored.id))}
+        passed_over = {one.known.stored.id for one in wanted} - heard
+        opened = [one for one in openings if one.known.stored.id not in passed_over]
+        await self._carry_out_children(opened, children, outcome)
 
     async def _carry_out_standing(
         self, wanted: Sequence[Wanted], standing: Mapping[UUID, Resolution], outcome: _Outcome
@@ -251,7 +254,7 @@ class Results:
                 outcome.raised.append(self._of_two(intent, one.settle.psp_transaction_id))
                 continue
             found.append((one.known, resolution))
-            if (resolution.kind, resolution.psp_transaction_id) != (one.settle.kind, one.settle.psp_transaction_id):
+            if not one.stands_as(resolution):
                 # Another word was first. It is carried out, and this one is heard again by what it leaves.
                 outcome.again.add(intent)
         return await carry_out_resolutions(self._ledger, found) if found else []

@@ -80,8 +80,7 @@ def _settled(known: Known, resolution: Resolution, chain: Chain, outcome: Outcom
         case (ChainOutcome.DONE, _) | (ChainOutcome.ALREADY_POSTED, "post") | (ChainOutcome.ALREADY_VOIDED, "void"):
             return Settled(known, resolution, _done(known, resolution, chain, outcome))
         case ChainOutcome.ALREADY_POSTED, "void":
-            alert = _alert(known, "posted_though_to_be_voided")
-            return Settled(known, resolution, Record(known.stored, settled(state), next_poll_s=NEVER_S), alert)
+            return Settled(known, resolution, _posted(known, chain), _alert(known, "posted_though_to_be_voided"))
         case ChainOutcome.ALREADY_VOIDED, "post":
             decision = failed(state, verdict.code or "hold_already_voided")
             record = Record(known.stored, decision, holds=holds(known.plan.legs, -1), next_poll_s=NEVER_S)
@@ -107,6 +106,18 @@ def _done(known: Known, resolution: Resolution, chain: Chain, outcome: Outcome) 
     at = booked_at(outcome.timestamp_ns) if outcome.timestamp_ns is not None else known.created_at
     moved = movements(legs, chain, at, [amount] * len(legs))
     return Record(stored, settled(stored.state), movements=moved, holds=released, next_poll_s=NEVER_S)
+
+
+def _posted(known: Known, chain: Chain) -> Record:
+    """Follow a post under other ids, which only an operator can have made: as planned, and dated by the intent."""
+    legs = known.plan.legs
+    return Record(
+        known.stored,
+        settled(known.stored.state),
+        movements=movements(legs, chain, known.created_at),
+        holds=holds(legs, -1),
+        next_poll_s=NEVER_S,
+    )
 
 
 def _closed(known: Known, resolution: Resolution) -> Settled:

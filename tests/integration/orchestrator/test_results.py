@@ -77,3 +77,22 @@ async def test_nothing_is_held_for_a_psp_that_takes_nothing_on(saga: Saga, payer
     intent = await saga.withdraw(payer)
     assert await saga.state(intent) == ("REJECTED", "none", "psp_unavailable")
     assert await saga.booked(payer) == (1000, 0)
+
+
+async def test_more_than_planned_is_paid_though_a_void_stands_and_all_of_it_goes_to_suspense(
+    saga: Saga, payer: str
+) -> None:
+    """The decline was stored and not yet carried out: the payment is heard again by what the void leaves."""
+    intent = await saga.withdraw(payer)
+    before = await deltas(saga, "suspense:ipps:THB", "psp:ipps:THB")
+    await saga.world.pool.execute(
+        "INSERT INTO pm.resolution (intent_id, attempt, kind, state, code, psp, evidence, ledger_attempt)"
+        " VALUES ($1, 1, 'void', 'FAILED', 'over_limit', 'ipps', '{}', 1)",
+        intent,
+    )
+    await saga.hear(saga.said(intent, Outcome.PAID, amount_minor=330))
+    assert await saga.state(intent) == ("FAILED", "none", "over_limit")
+    assert await saga.children(intent) == [("SUSPENSE", "SETTLED", 330)]
+    after = await deltas(saga, "suspense:ipps:THB", "psp:ipps:THB")
+    assert {name: after[name] - before[name] for name in after} == {"suspense:ipps:THB": -330, "psp:ipps:THB": 330}
+    assert await saga.booked(payer) == (1000, 0)
