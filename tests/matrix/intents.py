@@ -47,9 +47,11 @@ class Posted:
     @property
     def name(self) -> str:
         """What the table calls it."""
-        static = ", static" if isinstance(self.played, Topup) and self.played.static else ""
-        pays = f", {len(self.played.pays)} payers" if isinstance(self.played, Topup) and self.played.pays else ""
-        return self.played.script + static + pays
+        if isinstance(self.played, Payout):
+            return self.played.script
+        static = " static" if self.played.static else ""
+        pays = f", {len(self.played.pays)} payers" if self.played.pays else ""
+        return f"top-up{static}: {self.played.script}{pays}"
 
 
 def new_id() -> IntentId:

@@ -8,7 +8,7 @@ go to, since nobody else can listen where a stopped process does.
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,7 +43,6 @@ _GATHER_MS: Final = {
     "before_append": 1500,
 }
 _POLL: Final = PollSchedule(first_s=1, factor=1.0, max_s=1, until_s=3_600)
-_PSPS: Final = ("ipps", "qp")
 _QUICK_ADAPTER: Final = {
     "CONCURRENCY": "64",
     "BUDGET_S": "4",
@@ -154,7 +153,13 @@ def manifest_for(psp: str, fence: FenceKind) -> Manifest:
 
 @asynccontextmanager
 async def running_stack(
-    folder: Path, *, database_url: str, redis_url: str, fence: FenceKind, tigerbeetle: str | None = None
+    folder: Path,
+    *,
+    database_url: str,
+    redis_url: str,
+    fence: FenceKind,
+    psps: Sequence[str] = ("ipps", "qp"),
+    tigerbeetle: str | None = None,
 ) -> AsyncIterator[Stack]:
     """Run everything but the adapters for the length of the block; the folder is there, and empty."""
     common = {"PATH": os.environ["PATH"], "PAYMESH_LOG": "json", "PAYMESH_ENVIRONMENT": "test"}
@@ -164,11 +169,11 @@ async def running_stack(
     settings = StoreSettings(
         redis_url=redis_url, database_url=database_url, keyring_text=RING_TEXT, tigerbeetle_addresses=tigerbeetle
     )
-    ports = {psp: free_port() for psp in _PSPS}
+    ports = {psp: free_port() for psp in psps}
     async with AsyncExitStack() as closing:
         servers: list[Server] = []
         closing.callback(lambda: stop_together(servers))
-        sandboxes = {psp: _sandbox(folder, psp, fence, ports[psp], common) for psp in _PSPS}
+        sandboxes = {psp: _sandbox(folder, psp, fence, ports[psp], common) for psp in psps}
         for server in sandboxes.values():
             servers.append(server)
             server.spawn()
@@ -176,7 +181,7 @@ async def running_stack(
             await client.flushdb()
         await install(settings, partitions=1)
         stores = await closing.enter_async_context(open_stores(settings))
-        for psp in _PSPS:
+        for psp in psps:
             await register(stores, manifest_for(psp, fence), actor="matrix")
         orchestrator = _server(
             folder, "orchestrator", "orchestrator.main", stores_environ | _QUICK_ORCHESTRATOR, b"orchestrator_ready"

@@ -1,45 +1,107 @@
-"""Every scenario, undisturbed and under kills and pauses, for a PSP of each fence."""
+"""Every scenario of the PSPs, undisturbed and under kills and pauses at every step, for a PSP of each fence.
 
-from pathlib import Path
+A kill ends the adapter with all its jobs at that step; another one finds them. A pause stops it there until others
+have decided about every intent, and then lets it go on with what it was at. After either, the sandboxes' books say
+what was really paid: never what was voided, never twice, never nothing for what was settled.
+"""
 
 import pytest
 
 from shared.psp import FenceKind
-from tests.databases import Databases
-from tests.matrix.run import play
-from tests.matrix.scenarios import PAYOUTS, TOPUPS
-from tests.matrix.stack import Strike, running_stack
+from tests.matrix.cells import Cell, Matrix, cells
+from tests.matrix.scenarios import UNSENT, Payout
+from tests.matrix.stack import Strike
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("fence", list(FenceKind))
-async def test_every_scenario_ends_where_it_should_if_nobody_is_disturbed(
-    databases: Databases, valkey_server: str, tmp_path: Path, fence: FenceKind
-) -> None:
-    """The sandboxes' books, the ledger and the database agree."""
-    await judge(databases, valkey_server, tmp_path, fence, None)
+def stopped_at(step: str) -> pytest.MarkDecorator:
+    """A run for each fence in which the adapter is paused at a step."""
+    return pytest.mark.parametrize("cell", cells(Strike(step, "stop")), ids=str)
 
 
-async def judge(
-    databases: Databases, valkey_server: str, folder: Path, fence: FenceKind, strike: Strike | None
-) -> None:
-    """Play one run on a stack of its own, print its table, and fail unless all books agree."""
-    database = databases.fresh()
-    redis_url = valkey_server.removesuffix("/0") + "/1"
-    async with running_stack(folder, database_url=database, redis_url=redis_url, fence=fence) as stack:
-        verdict = await play(stack, PAYOUTS, TOPUPS, strike)
-    print(f"{fence}, {strike or 'undisturbed'}\n{verdict.table()}")  # noqa: T201 - what a failing run has to say
+def killed_at(step: str) -> pytest.MarkDecorator:
+    """A run for each fence in which the adapter is killed at a step."""
+    return pytest.mark.parametrize("cell", cells(Strike(step, "kill")), ids=str)
+
+
+async def books_agree(matrix: Matrix, cell: Cell) -> None:
+    """Fail unless all books say the same of every intent."""
+    verdict = await matrix.verdict(cell)
     assert not verdict.all_faults
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("fence", list(FenceKind))
-@pytest.mark.parametrize("how", ["stop", "kill"])
-@pytest.mark.parametrize("step", ["permit_taken", "before_send", "request_sent", "answer_received", "before_append"])
-async def test_struck(
-    databases: Databases, valkey_server: str, tmp_path: Path, fence: FenceKind, how: str, step: str
+@pytest.mark.parametrize("cell", cells(), ids=str)
+async def test_every_scenario_ends_where_it_should(matrix: Matrix, cell: Cell) -> None:
+    """Nobody is disturbed, so the ends are known: all of them where a slow machine changes nothing about them."""
+    verdict = await matrix.verdict(cell)
+    assert not verdict.all_faults
+    ends = {line.posted.name: (line.state, line.posted.played) for line in verdict.lines}
+    strict = {
+        name: (state, played.undisturbed(cell.fence) if isinstance(played, Payout) else played.ends)
+        for name, (state, played) in ends.items()
+        if cell.fence is FenceKind.RESUBMIT or played.ends == UNSENT
+    }
+    assert {name: end for name, end in strict.items() if end[0] not in end[1]} == {}
+
+
+@stopped_at("permit_taken")
+async def test_a_consumer_that_wakes_up_with_its_permit_never_pays_what_others_decided(
+    matrix: Matrix, cell: Cell
 ) -> None:
-    """Struck."""
-    await judge(databases, valkey_server, tmp_path, fence, Strike(step, how))
+    """It looks at its permit again, and finds that the entry is somebody else's."""
+    await books_agree(matrix, cell)
+
+
+@stopped_at("before_send")
+async def test_a_request_that_leaves_after_others_decided_is_barred_by_what_they_decided_on(
+    matrix: Matrix, cell: Cell
+) -> None:
+    """Nothing stands between it and the PSP any more but the fence; without one nobody decides on an absence."""
+    await books_agree(matrix, cell)
+
+
+@stopped_at("request_sent")
+async def test_an_answer_that_is_read_after_others_decided_changes_nothing(matrix: Matrix, cell: Cell) -> None:
+    """The others asked, and were told the same."""
+    await books_agree(matrix, cell)
+
+
+@stopped_at("answer_received")
+async def test_an_answer_that_is_told_after_others_decided_is_a_mere_observation(matrix: Matrix, cell: Cell) -> None:
+    """A fact is not lost with the entry, and not counted twice."""
+    await books_agree(matrix, cell)
+
+
+@stopped_at("before_append")
+async def test_a_result_of_a_consumer_that_lost_its_entry_settles_nothing_twice(matrix: Matrix, cell: Cell) -> None:
+    """Only the first to finish an entry appends its result."""
+    await books_agree(matrix, cell)
+
+
+@killed_at("permit_taken")
+async def test_a_permit_that_was_taken_and_never_used_pays_nothing_and_voids_nothing_unproven(
+    matrix: Matrix, cell: Cell
+) -> None:
+    """Whoever comes next asks, and leaves it in doubt where no fence makes the absence final."""
+    await books_agree(matrix, cell)
+
+
+@killed_at("request_sent")
+async def test_a_request_whose_sender_died_is_asked_about_and_never_repeated_unfenced(
+    matrix: Matrix, cell: Cell
+) -> None:
+    """What it did only the PSP can tell."""
+    await books_agree(matrix, cell)
+
+
+@killed_at("answer_received")
+async def test_an_answer_that_died_with_its_reader_is_asked_for_again(matrix: Matrix, cell: Cell) -> None:
+    """It was paid or declined, and nobody here knows."""
+    await books_agree(matrix, cell)
+
+
+@killed_at("before_append")
+async def test_a_result_that_was_never_appended_is_found_out_again(matrix: Matrix, cell: Cell) -> None:
+    """Everything was known, and nothing written down."""
+    await books_agree(matrix, cell)
