@@ -237,10 +237,34 @@ def compare(identity: MeshIdentity, marks: Sequence[Mark]) -> None:
     Raises:
         StoreMismatch: one sentence per store at fault, and what to do.
     """
-    newest = max(marks, key=lambda mark: mark.tick)
-    faults = [fault for mark in marks for fault in _faults(identity, mark, newest)]
+    faults = faults_of(identity, marks)
     if faults:
         raise StoreMismatch(f"{'; '.join(faults)}. {_CURE}")
+
+
+def faults_of(identity: MeshIdentity, marks: Sequence[Mark]) -> list[str]:
+    """Return what is wrong with each store, a sentence each; pure."""
+    newest = max(marks, key=lambda mark: mark.tick)
+    return [fault for mark in marks for fault in _faults(identity, mark, newest)]
+
+
+async def read_identity(pool: Pool) -> tuple[MeshIdentity, Mark]:
+    """Return who this mesh is, and PostgreSQL's own mark.
+
+    Raises:
+        StoreMismatch: this database belongs to no mesh.
+        Transient, OutcomeUnknown: it is out of reach.
+    """
+    return _present(await _read_postgres(pool))
+
+
+async def read_slots(redis: Redis, slots: Iterable[str]) -> list[Mark]:
+    """Return the marks of slots, in order.
+
+    Raises:
+        Transient, OutcomeUnknown: Redis is out of reach.
+    """
+    return await _read_redis(redis, slots)
 
 
 def _faults(identity: MeshIdentity, mark: Mark, newest: Mark) -> Iterator[str]:

@@ -54,6 +54,7 @@ def test_the_commands_are_these() -> None:
         "dev",
         "migrate",
         "invariants",
+        "doctor",
         "sign",
         "keys create",
         "keys rotate",
@@ -95,7 +96,15 @@ def test_what_is_not_understood_exits_2(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["keys", "list"], ["accounts", "list"], ["invariants"], ["migrate"], ["intent", "show", "x"], ["psp", "list"]],
+    [
+        ["keys", "list"],
+        ["accounts", "list"],
+        ["invariants"],
+        ["doctor"],
+        ["migrate"],
+        ["intent", "show", "x"],
+        ["psp", "list"],
+    ],
     ids=" ".join,
 )
 def test_without_a_mesh_the_error_says_what_to_set(arguments: list[str]) -> None:
