@@ -28,6 +28,9 @@ _EXPLANATIONS: Final = {
     "reversed": "the provider paid, and took the payment back",
     "credit_refused": "the wallet cannot be credited; the money is kept in suspense",
     "hold_already_voided": "the held funds had been released under other ids",
+    "operator_decision": "two operators decided, by evidence, that the provider did not pay",
+    "operator_void": "an operator took the payment back before it was handed to the provider",
+    "operator_discarded": "an operator ended it after it could not be processed; no money was held",
 }
 
 

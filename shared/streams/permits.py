@@ -9,6 +9,8 @@ A permit is absent, TAKEN (somebody may be submitting, or has) or CANCELLED (nob
        ├── free_and_retry ──┤     own token, own entry, proven non-event
        └── give_up ─────────┘     own token, nothing was sent
 
+``bar`` makes an absent or TAKEN permit TAKEN by a token that submits nothing and frees nothing.
+
 Either value is won only in the mesh's present epoch and while the job is younger than `AGE_MAX_MS`; otherwise all
 that may be done is to inquire. The value outlives the job by `LIFE_MS` from its last write, which is longer than any
 copy of the job can still win it. All of this is decided by the server's clock, in one script each. With replicas, a
@@ -45,6 +47,7 @@ _WIN_CANCELLED: Final = Script("win_cancelled", "pending", "permit")
 _LOOK: Final = Script("look_at_permit", "pending", "permit")
 _FREE: Final = Script("free_and_retry", "pending", "dead_letter_books", "bury", "put_off", "permit")
 _GIVE_UP: Final = Script("give_up", "permit")
+_BAR: Final = Script("bar_submission", "pending", "permit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +211,26 @@ async def win_cancelled(client: Redis, *, permit: PermitFor, who: str, replicas:
     if short and cancelled is Cancelled.CANCELLED:
         raise Transient(short, code="too_few_replicas")
     return cancelled
+
+
+async def bar(client: Redis, *, permit: PermitFor, token: str, replicas: Replicas = ALONE) -> Seen:
+    """Make sure that nobody submits from now on, without saying that nobody has; for verdicts that people give.
+
+    Whoever has it TAKEN may be submitting at this moment, and cannot free it any more. CANCELLED stays.
+
+    Returns:
+        How it stood before.
+
+    Raises:
+        OutcomeUnknown: the reply was lost; bar it again.
+        Transient: too few replicas acknowledged, or the server takes no writes; nothing may be concluded.
+    """
+    _check_word(token)
+    reply, short = await _written(client, _BAR, [permit.key], (token, LIFE_MS), replicas)
+    if short:
+        raise Transient(short, code="too_few_replicas")
+    state, won_ms, now_ms = reply
+    return Seen(PermitState(state.decode()), "", _ms(won_ms), int(now_ms))
 
 
 async def free_and_retry(

@@ -1,0 +1,1 @@
+"""Dead letters as operators handle them: counted, shown, put back, taken away, decided."""
