@@ -6,7 +6,7 @@ run unless it is given ``--confirm --reason "…"``, and lands in `pm.audit_log`
 
 import typer
 
-from ops.commands import accounts, doctor, intents, invariants, keys, psp, sign, stack, top
+from ops.commands import accounts, doctor, intents, invariants, keys, psp, sign, stack, streams, top
 
 _HELP = """Paymesh: pay, prove, look after the mesh.
 
@@ -33,6 +33,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(intents.app, name="intent")
 app.add_typer(psp.app, name="psp")
+app.add_typer(streams.app, name="streams")
 
 
 def main() -> None:

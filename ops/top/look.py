@@ -89,13 +89,13 @@ class Watcher:
         """Return what is installed: from the database every few looks, without it what is remembered, or Redis'."""
         self._looks += 1
         if self._installed is None or self._looks % _LOOKS_A_REGISTER == 1:
-            found = await self.reach.ask(POSTGRES, "registers", installed.from_database(self.reach.pool))
+            found = await _registered(self.reach)
             if found is not None and found.mesh is not None:
                 self._installed = found
         if self._installed is not None:
             return self._installed
         # Not remembered: the database knows more, as soon as it answers.
-        return await self.reach.ask(REDIS, "marks", installed.from_redis(self.reach.redis)) or Installed(None, ())
+        return await _marked(self.reach) or Installed(None, ())
 
     async def _redis(self, here: Installed) -> _RedisHalf:
         ask, redis = self.reach.ask, self.reach.redis
@@ -114,3 +114,17 @@ class Watcher:
             ask(POSTGRES, "states", intent_look.steps_per_s(pool, here.psps, now_ms=now_ms, behind_s=behind_s)),
         )
         return _DatabaseHalf(psps, undecided, latest, steps)
+
+
+async def find_installed(reach: Reach) -> Installed | None:
+    """Return what is installed, from whichever store answers; None where neither does."""
+    found = await _registered(reach)
+    return found if found is not None and found.mesh is not None else await _marked(reach)
+
+
+async def _registered(reach: Reach) -> Installed | None:
+    return await reach.ask(POSTGRES, "registers", installed.from_database(reach.pool))
+
+
+async def _marked(reach: Reach) -> Installed | None:
+    return await reach.ask(REDIS, "marks", installed.from_redis(reach.redis))

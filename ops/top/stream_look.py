@@ -72,9 +72,9 @@ def rates(now: Sequence[StreamLook], before: Mapping[str, StreamLook]) -> Iterat
         yield replace(look.row, added_per_s=added / seconds, finished_per_s=finished / seconds)
 
 
-def pairs(flat: Sequence[Any]) -> dict[bytes, Any]:
-    """Return a flat reply of names and values as a mapping."""
-    return dict(zip(flat[::2], flat[1::2], strict=True))
+def pairs(flat: Sequence[Any] | dict[bytes, Any]) -> dict[bytes, Any]:
+    """Return a reply of names and values as a mapping, which RESP3 makes of it by itself."""
+    return flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def entry_ms(entry_id: bytes) -> int:

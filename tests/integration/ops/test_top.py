@@ -1,13 +1,10 @@
 """The mesh at a glance, on real stores: what it counts is there, and what does not answer is said."""
 
 import json
-from typing import Any
 
 import pytest
 import pytest_asyncio
-from typer.testing import CliRunner, Result
 
-from ops.cli import app
 from ops.psps import register
 from ops.stores import open_stores
 from ops.top.look import Watcher
@@ -21,11 +18,11 @@ from shared.streams.breaker import BreakerRules, record
 from shared.streams.control import pause
 from shared.streams.group import dead_letter, ensure_group, read
 from shared.streams.verdicts import DeadLetter, Member
+from tests.integration.ops.commanding import NOBODY, Invoke, commands_on
 from tests.integration.ops.conftest import Mesh
 from tests.integration.orchestrator.outbound import PAYOUT, PSP, manifest_of
 from tests.integration.orchestrator.world import grant, intent_entry, message, new_id
 
-NOBODY = "127.0.0.1:1"
 ORCHESTRATOR = Member(keys.intents(0), keys.ORCHESTRATOR_GROUP, "orchestrator-here-1")
 
 
@@ -198,19 +195,9 @@ async def test_a_database_without_a_mesh_is_said(mesh: Mesh) -> None:
 
 
 @pytest.fixture
-def invoke(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> Any:
+def invoke(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     """Run a command on the mesh of this test."""
-    ring = mesh.settings.keyring_text
-    assert ring is not None
-    monkeypatch.setenv("REDIS_URL", mesh.settings.redis_url)
-    monkeypatch.setenv("DATABASE_URL", mesh.settings.database_url)
-    monkeypatch.setenv("PAYMESH_KEYRING", ring.get_secret_value())
-    monkeypatch.delenv("TIGERBEETLE_ADDRESSES", raising=False)
-
-    def call(*arguments: str) -> Result:
-        return CliRunner().invoke(app, [*arguments])
-
-    return call
+    return commands_on(mesh, monkeypatch)
 
 
 @pytest_asyncio.fixture
@@ -222,7 +209,7 @@ async def busy(mesh: Mesh) -> None:
 
 
 @pytest.mark.usefixtures("busy")
-def test_once_prints_a_view_for_people_and_for_programs(invoke: Any) -> None:
+def test_once_prints_a_view_for_people_and_for_programs(invoke: Invoke) -> None:
     """Without a terminal one view is all there is."""
     said = invoke("top")
     assert said.exit_code == 0, said.output
@@ -241,7 +228,7 @@ def test_once_prints_a_view_for_people_and_for_programs(invoke: Any) -> None:
     ids=["redis", "database"],
 )
 def test_a_store_that_is_away_is_said_with_exit_1(
-    invoke: Any, monkeypatch: pytest.MonkeyPatch, name: str, value: str, store: str
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, name: str, value: str, store: str
 ) -> None:
     """The other half is printed all the same."""
     monkeypatch.setenv(name, value)

@@ -68,6 +68,9 @@ def test_the_commands_are_these() -> None:
         "psp list",
         "psp pause",
         "psp resume",
+        "streams peek",
+        "streams pending",
+        "streams consumers",
         "top",
     }
 
