@@ -79,7 +79,7 @@ class Door:
         try:
             return await self._submit(lane, entry)
         except Problem as problem:
-            if problem.code == "busy":
+            if problem.code in ("busy", "intake_closed"):
                 return None
             raise
 
@@ -94,7 +94,7 @@ class Door:
             case AcceptStatus.ACCEPTED | AcceptStatus.REPLAYED | AcceptStatus.CLASH:
                 return result
             case AcceptStatus.BUSY:
-                raise Problem("busy")
+                raise Problem("intake_closed" if self._vitals.closed else "busy")
             case AcceptStatus.CONFLICT:
                 raise Problem("idempotency_key_reused", intent_id=result.id)
             case AcceptStatus.CLOCK:

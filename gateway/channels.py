@@ -105,7 +105,7 @@ def refusal(
 
 
 def _reason(control: Control, condition: Condition, operation_type: str) -> str | None:
-    if control.pauses(operation_type):
+    if not control.takes(operation_type):
         return "is paused"
     if condition.breaker_open:
         return "is out of order"

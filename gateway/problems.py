@@ -117,6 +117,7 @@ PROBLEMS: Final = _table(
     # Not now. Nothing was accepted, or the same key will tell.
     _P("internal_error", 500, "Something unforeseen happened", Retry.SAME_KEY),
     _P("busy", 503, "The mesh has as much work as it admits", Retry.SAME_KEY, 1),
+    _P("intake_closed", 503, "Nothing new is accepted until operators open the door again", Retry.SAME_KEY, 5),
     _P("psp_unavailable", 503, "No provider takes this operation for now", Retry.SAME_KEY, 5),
     _P("outcome_unknown", 503, "The intent may have been accepted; ask with the same key", Retry.SAME_KEY, 1),
     _P("stream_unavailable", 503, "The stream is out of reach", Retry.SAME_KEY, 1),

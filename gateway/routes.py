@@ -67,7 +67,7 @@ BODY_PROBLEMS: Final = (
     "malformed_json", "duplicate_field", "float_not_allowed", "number_too_large", "bad_text", "unknown_field",
     "missing_field", "wrong_type", "too_long", "bad_account_name", "unknown_currency", "operation_not_permitted",
     "account_not_permitted", "foreign_user", "busy", "outcome_unknown", "stream_unavailable", "clock_skew",
-    "wrong_mesh",
+    "wrong_mesh", "intake_closed",
 )  # fmt: skip
 """What any request with a body that enters a stream may be refused with."""
 

@@ -2,18 +2,19 @@
 
 Looked at every second, and at once when the accept script says that a slot belongs elsewhere. What is known here
 opens and closes the door (`Admission`) and answers ``/readyz``. This module must never open the door on a guess: an
-epoch is adopted only when PostgreSQL and every slot agree on it.
+epoch is adopted only when PostgreSQL and every slot agree on it, and not without asking whether the door was closed.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from shared import intake
 from shared.db.pool import Pool
 from shared.errors import OutcomeUnknown, StoreMismatch, Transient
 from shared.mesh import MeshIdentity, verify
@@ -47,6 +48,8 @@ class Vitals:
         self._dedupe_ttl_ms = dedupe_ttl_s * 1000
         self._monotonic_s = monotonic_s
         self._memory_full = False
+        self.closed = False
+        """Whether somebody has closed the door; what was accepted before is answered all the same."""
         self._suspected = asyncio.Event()
         self._looked_at = monotonic_s()
         self._faults: dict[str, str] = {}
@@ -96,7 +99,7 @@ class Vitals:
         return Admission(
             epoch=self._identity.token,
             length_max=self._length_max,
-            memory_full=self._memory_full,
+            memory_full=self._memory_full or self.closed,
             dedupe_ttl_ms=self._dedupe_ttl_ms,
         )
 
@@ -114,6 +117,8 @@ class Vitals:
     async def _look_at_mesh(self, faults: dict[str, str]) -> None:
         try:
             identity = await verify(pool=self._pool, redis=self._redis, ledger=None, ledger_kind=None)
+            # In this order: whoever raises the epoch closes the door in the same transaction.
+            closures = await intake.closures(self._pool)
         except StoreMismatch as error:
             faults["mesh"] = str(error)
         except (Transient, OutcomeUnknown) as error:
@@ -123,3 +128,9 @@ class Vitals:
                 faults["mesh"] = "PostgreSQL and Redis now belong to another mesh than the one this process started in"
             else:
                 self._identity = identity
+                self._note_closures(closures)
+
+    def _note_closures(self, closures: Sequence[intake.Closure]) -> None:
+        if bool(closures) != self.closed:
+            _log.warning("intake_switched", closed=[closure.why for closure in closures])
+        self.closed = bool(closures)

@@ -6,7 +6,7 @@ run unless it is given ``--confirm --reason "…"``, and lands in `pm.audit_log`
 
 import typer
 
-from ops.commands import accounts, doctor, intents, invariants, keys, psp, sign, stack, streams, top
+from ops.commands import accounts, doctor, drain, intents, invariants, keys, psp, sign, stack, streams, top
 
 _HELP = """Paymesh: pay, prove, look after the mesh.
 
@@ -27,6 +27,7 @@ app.command(epilog=stack.DEV_EPILOG)(stack.dev)
 app.command(epilog=stack.MIGRATE_EPILOG)(stack.migrate)
 app.command(epilog=invariants.EPILOG)(invariants.invariants)
 app.command(epilog=doctor.EPILOG)(doctor.doctor)
+app.command(epilog=drain.EPILOG)(drain.drain)
 app.command(epilog=sign.EPILOG)(sign.sign)
 app.command(epilog=top.EPILOG)(top.top)
 app.add_typer(keys.app, name="keys")

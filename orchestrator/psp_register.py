@@ -116,7 +116,7 @@ class PspRegister:
         A half-open breaker refuses nothing: without new work nobody would ever find out that the PSP is back.
         """
         known = self._known.get(psp)
-        if known is None or self.control(psp).pauses(operation):
+        if known is None or not self.control(psp).takes(operation):
             return "paused"
         if known.breaker is BreakerState.OPEN:
             return "breaker_open"

@@ -11,6 +11,7 @@ from shared import intake
 from shared.db.failures import database
 from shared.db.pool import Pool
 from shared.psp import BadManifest, read_manifest
+from shared.streams.control import NEW_WORK, WHOLE_PSP
 
 _PSQL: Final = 'psql "$DATABASE_URL" -c'
 _TABLES: Final = ("intent", "intent_attempt", "intent_event", "tx_history")
@@ -69,7 +70,14 @@ def _psp_faults(psp: str, text: str, routes: int, active: int, paused: Sequence[
         switch_on = f"UPDATE pm.payment_route SET active = true WHERE channel = '{manifest.channel}'"  # noqa: S608
         switch_on = f'{_PSQL} "{switch_on}"'
         found.append(warning("psps.route", psp, f"every route to {manifest.channel} is switched off", switch_on))
-    found += [note("psps.paused", psp, f"paused, {each}", f"paymesh psp resume {psp} --reason …") for each in paused]
+    for each in paused:
+        operation = each.split(" ", 1)[0]
+        mend = f"paymesh psp resume {psp} --reason …"
+        if operation == NEW_WORK:
+            mend = f"paymesh drain {psp} --reopen --confirm --reason …"
+        elif operation != WHOLE_PSP:
+            mend = f"{mend} --operation {operation}"
+        found.append(note("psps.paused", psp, f"paused, {each}", mend))
     return found
 
 

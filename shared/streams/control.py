@@ -16,13 +16,15 @@ from shared.streams.client import command
 from shared.streams.script import Script
 
 WHOLE_PSP: Final = "*"
+NEW_WORK: Final = "+"
+"""In the place of an operation: the PSP takes on nothing new, while all that is under way goes on."""
 
 _LIFT: Final = Script("lift_pause")
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What is paused: operation types, or `WHOLE_PSP`."""
+    """What is paused: operation types, `WHOLE_PSP`, or `NEW_WORK`."""
 
     paused: frozenset[str] = frozenset()
 
@@ -34,6 +36,10 @@ class Control:
     def pauses(self, operation: str) -> bool:
         """Say whether an operation may not be submitted."""
         return self.all_paused or operation in self.paused
+
+    def takes(self, operation: str) -> bool:
+        """Say whether anything new may be planned for an operation."""
+        return not (self.pauses(operation) or NEW_WORK in self.paused)
 
 
 def control_of(stored: Mapping[bytes, bytes]) -> Control:
