@@ -121,7 +121,7 @@ class Edge:
         self._second = 0
         self._lines = 0
 
-    async def handle(self, request: web.BaseRequest) -> web.Response:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         start = self._monotonic_s()
         route_name = UNROUTED
@@ -130,7 +130,7 @@ class Edge:
             route, handler, params, query = self._router.find(request.method, request.raw_path)
             route_name = route.name
             call = Call(request, route_name, params, query)
-            response = await handler(call)
+            response: web.StreamResponse = await handler(call)
             wait_s = call.wait_s
         except (Problem, BadInput, Transient, OutcomeUnknown) as error:
             response = self._refuse(request, route_name, _as_problem(error), error)

@@ -141,6 +141,15 @@ class Authenticator:
             raise Problem("address_not_permitted")
         return Caller(key, signed.user_id or None, signed, request, now)
 
+    async def in_force(self, caller: Caller) -> bool:
+        """Say whether the caller's key is still there and in force; what it has begun may take a while.
+
+        Raises:
+            Problem: the keys could not be checked for too long.
+        """
+        key = await self._keys.find(caller.key.id)
+        return key is not None and not key.disabled
+
     async def approver(self, caller: Caller) -> ServiceKey | None:
         """Return the second key that approves this caller's request, None where none is named.
 

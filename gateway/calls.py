@@ -21,7 +21,7 @@ class Call:
     wait_s: float = 0.0
 
 
-Handler = Callable[[Call], Awaitable[web.Response]]
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
 
 def traceparent(request: web.BaseRequest) -> str:

@@ -103,7 +103,7 @@ class Intents:
         """Say where an intent stands."""
         caller = await self.authenticator.caller(call.request)
         intent = parse_intent_id(call.params["id"])
-        row = await self._find(caller, intent)
+        row = await self.find(caller, intent)
         call.wait_s = self._wait_s(call)
         if call.wait_s and (row is None or not row.ends_a_wait):
             row = await self._watch(intent, call.wait_s) or row
@@ -114,7 +114,7 @@ class Intents:
         caller = await self.authenticator.caller(call.request)
         parse_nothing(caller.body)
         intent = parse_intent_id(call.params["id"])
-        row = await self._find(caller, intent)
+        row = await self.find(caller, intent)
         if row is not None and row.waits_for_somebody and await self.cancellations.ask(row.id):
             return self._answer(intent, row, view=None)
         state = "CREATED" if row is None else row.state
@@ -207,7 +207,7 @@ class Intents:
                 row = await self._decided(intent, event, wait_s) or row
         return row
 
-    async def _find(self, caller: Caller, intent: IntentId) -> IntentRow | None:
+    async def find(self, caller: Caller, intent: IntentId) -> IntentRow | None:
         """Return the caller's intent; None while it is accepted and the database does not have it yet.
 
         Primary, accepted marker, primary once more: between the first two looks the intent may have been recorded

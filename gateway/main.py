@@ -30,6 +30,7 @@ from gateway.auth import Authenticator
 from gateway.calls import Handler
 from gateway.cancelling import Cancellations
 from gateway.channels import Channels
+from gateway.events import Events, Streams
 from gateway.intents import Intents
 from gateway.keys import KeyRegister
 from gateway.metrics import open_metrics
@@ -166,21 +167,26 @@ def wire(*, settings: GatewaySettings, stores: Stores, vitals: Vitals, ring: Key
         openapi=json.dumps(openapi_document(version=version("paymesh"))).encode(),
         stopping=stop.is_set,
     )
+    events = Events(
+        intents=intents,
+        streams=Streams(streams_max=settings.event_streams_max, per_key_max=settings.event_streams_per_key_max),
+    )
     violation: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     edge = Edge(
-        handlers=handlers(intents=intents, accounts=accounts, probes=probes),
+        handlers=handlers(intents=intents, events=events, accounts=accounts, probes=probes),
         metrics=metrics,
         on_violation=lambda error: None if violation.done() else violation.set_exception(error),
     )
     return Gateway(EdgeServer(edge), door, hints, keys, vitals, channels, violation)
 
 
-def handlers(*, intents: Intents, accounts: Accounts, probes: Probes) -> dict[str, Handler]:
+def handlers(*, intents: Intents, events: Events, accounts: Accounts, probes: Probes) -> dict[str, Handler]:
     """Return the handler of each route by its name."""
     return {
         "post_intent": intents.post,
         "get_intent": intents.get,
         "cancel_intent": intents.cancel,
+        "follow_intent": events.follow,
         "open_account": accounts.open,
         "get_balance": accounts.balance,
         "get_history": accounts.history,

@@ -110,7 +110,7 @@ def _responses(route: Route) -> dict[str, Any]:
     for status, (description, model) in sorted(route.answers.items()):
         response: dict[str, Any] = {"description": description}
         if model is not None:
-            response["content"] = {"application/json": {"schema": _ref(model)}}
+            response["content"] = {route.media_type: {"schema": _ref(model)}}
             if route.name in ("post_intent", "get_intent"):
                 response["headers"] = {
                     REPLAYED_HEADER: {

@@ -114,10 +114,12 @@ PROBLEMS: Final = _table(
     _P("unsupported_media_type", 415, "The body is not application/json, or is compressed"),
     _P("expectation_failed", 417, "The Expect header asks for what is not offered"),
     _P("idempotency_key_reused", 422, "The idempotency key belongs to a different request", Retry.NEW_KEY),
+    _P("too_many_streams", 429, "The service key follows as many intents as it may", Retry.SAME_KEY, 5),
     # Not now. Nothing was accepted, or the same key will tell.
     _P("internal_error", 500, "Something unforeseen happened", Retry.SAME_KEY),
     _P("busy", 503, "The mesh has as much work as it admits", Retry.SAME_KEY, 1),
     _P("intake_closed", 503, "Nothing new is accepted until operators open the door again", Retry.SAME_KEY, 5),
+    _P("streams_exhausted", 503, "This gateway has as many open streams as it admits", Retry.SAME_KEY, 5),
     _P("psp_unavailable", 503, "No provider takes this operation for now", Retry.SAME_KEY, 5),
     _P("outcome_unknown", 503, "The intent may have been accepted; ask with the same key", Retry.SAME_KEY, 1),
     _P("stream_unavailable", 503, "The stream is out of reach", Retry.SAME_KEY, 1),

@@ -23,6 +23,8 @@ from shared.states import Funds, IntentState
 HISTORY_PAGE_MAX: Final = 100
 CHILDREN_MAX: Final = 100
 """How many of the intents that one has led to are told, the newest."""
+STEPS_MAX: Final = 100
+"""How many steps are read at a time; no walk through the states is that long."""
 READ_TIMEOUT_S: Final = 5.0
 """How long a read may take with all that belongs to it: a connection, the statement, giving it up."""
 NEWEST: Final = UUID(int=(1 << 128) - 1)
@@ -58,6 +60,16 @@ class MovementRow:
 
 
 @dataclass(frozen=True, slots=True)
+class StepRow:
+    """One step of an intent."""
+
+    seq: int
+    from_state: str
+    to_state: IntentState
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class KeyRow:
     """What an idempotency key is bound to."""
 
@@ -80,6 +92,16 @@ class Reads:
             Transient, OutcomeUnknown: the database is out of reach.
         """
         return await self._intents.submit(intent)
+
+    async def steps(self, intent: IntentId, *, after: int) -> list[StepRow]:
+        """Return the steps of an intent after the one of that number, in their order.
+
+        Raises:
+            Transient, OutcomeUnknown: the database is out of reach.
+        """
+        with database():
+            rows = await _in_time(self._pool.fetch(_sql("read_events"), intent, after, STEPS_MAX))
+        return [StepRow(row["seq"], row["from_state"], IntentState(row["to_state"]), row["at"]) for row in rows]
 
     async def bound(self, service_key_id: str, key: str) -> KeyRow | None:
         """Return what an idempotency key is bound to, None where the database does not know it (yet).

@@ -13,7 +13,7 @@ from gateway.auth import IDEMPOTENCY_KEY, X_APPROVER_KEY, X_APPROVER_SIGNATURE, 
 from gateway.operations import OPERATIONS
 from gateway.reads import HISTORY_PAGE_MAX
 from gateway.requests import OpenAccountRequest
-from gateway.views import AccountView, BalanceView, HealthView, HistoryView, IntentView
+from gateway.views import AccountView, BalanceView, FollowedView, HealthView, HistoryView, IntentView
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Route:
     parameters: tuple[Parameter, ...] = ()
     aliases: tuple[str, ...] = ()
     signed: bool = True
+    media_type: str = "application/json"
 
     @property
     def query(self) -> frozenset[str]:
@@ -137,6 +138,22 @@ ROUTES: Final = (
         parameters=(_USER,),
         answers={202: ("The provider is asked; the state changes when it confirms", IntentView)},
         problems=(*_INTENT_PROBLEMS, "not_cancellable", "malformed_json", "wrong_type", "unknown_field"),
+    ),
+    Route(
+        name="follow_intent",
+        method="GET",
+        path="/v1/intents/{id}/events",
+        summary="Follow an intent live, as Server-Sent Events, until its state is final",
+        parameters=(
+            _USER,
+            Parameter("Last-Event-ID", "header", "The last event that was received; what follows it is sent"),
+        ),
+        answers={
+            200: ("Events `state`, whose ids count the intent's steps, and `next_action`", FollowedView),
+            204: ("There is nothing after `Last-Event-ID`, and never will be", None),
+        },
+        problems=(*_INTENT_PROBLEMS, "too_many_streams", "streams_exhausted"),
+        media_type="text/event-stream",
     ),
     Route(
         name="open_account",

@@ -31,6 +31,10 @@ class GatewaySettings(StoreSettings):
     """How long Redis remembers an idempotency key; PostgreSQL remembers it beyond that."""
     wait_max_s: int = Field(default=30, ge=0, le=120)
     """The longest ``Prefer: wait`` that is honoured."""
+    event_streams_max: int = Field(default=1000, ge=0, le=5000)
+    """How many intents one process lets be followed live at a time."""
+    event_streams_per_key_max: int = Field(default=100, ge=0, le=5000)
+    """And how many of them by one key."""
     replicas_min: int = Field(default=0, ge=0, le=8)
     """How many replicas must hold an intent before it counts as accepted: every one that may be promoted."""
     replica_timeout_ms: int = Field(default=1000, ge=1, le=60_000)

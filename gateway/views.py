@@ -14,7 +14,7 @@ from uuid import UUID
 
 import structlog
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, RootModel
 
 from gateway.operations import INSTANT, OPERATIONS, PERSONAL_FIELDS, OperationRequest
 from gateway.problems import Retry, refusal
@@ -114,6 +114,29 @@ class IntentView(View):
     error: RefusalView | None = None
     parent_id: str | None = None
     children: list[ChildView] | None = None
+
+
+class StepView(View):
+    """An event `state`: a step that an intent has taken. `seq` is the event's id; a `final` one is the last."""
+
+    id: str
+    seq: int
+    from_state: IntentState
+    state: IntentState
+    final: bool
+    at: datetime
+    error: RefusalView | None = None
+
+
+class AskedView(View):
+    """An event `next_action`, which has no id of its own: what somebody has to do before anything else happens."""
+
+    id: str
+    next_action: NextActionView
+
+
+class FollowedView(RootModel[StepView | AskedView]):
+    """The data of one event."""
 
 
 class AccountView(View):
@@ -302,8 +325,8 @@ def intent_document(row: IntentRow, operation: Mapping[str, Any] | None) -> dict
         "updated_at": write_time(row.updated_at),
         "operation": operation,
     }
-    if row.next_action is not None and row.waits_for_somebody:
-        document["next_action"] = _next_action(row.next_action)
+    if row.waits_for_somebody:
+        document["next_action"] = next_action_view(row)
     if row.error_code is not None:
         document["error"] = refusal(row.error_code, row.error_detail)
     if row.parent_id is not None:
@@ -316,8 +339,9 @@ def intent_document(row: IntentRow, operation: Mapping[str, Any] | None) -> dict
     return document
 
 
-def _next_action(stored: str) -> dict[str, Any]:
-    action = NextAction.model_validate_json(stored)
+def next_action_view(row: IntentRow) -> dict[str, Any]:
+    """Return what somebody has to do about an intent that waits for it."""
+    action = NextAction.model_validate_json(row.next_action or "")
     expires_at = datetime.fromtimestamp(action.expires_ms / 1000, UTC)
     return {**action.model_dump(exclude_none=True), "expires_at": write_time(expires_at)}
 

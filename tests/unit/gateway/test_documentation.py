@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from gateway.events import HEARTBEAT_S, RECONNECT_MS
 from gateway.fields import PROXY_CHARS_MAX, QR_CHARS_MAX, TTL_S_MAX, TTL_S_MIN, WORDS_CHARS_MAX
 from gateway.operations import OPERATIONS
 from gateway.problems import PROBLEMS
 from gateway.requests import parse_operation
 from gateway.routes import ROUTES
 from gateway.settings import BODY_BYTES_MAX
-from gateway.views import IntentView, ProblemView, RefusalView
+from gateway.views import IntentView, ProblemView, RefusalView, StepView
 from shared.signing import TOLERANCE_S, SignedRequest, canonical, sign
 from shared.states import TERMINAL, IntentState
 
@@ -43,7 +44,7 @@ EXAMPLE = SignedRequest("POST", "/v1/intents", TIMESTAMP, "order-1001", "alice",
 
 def test_the_worked_example_is_signed_as_the_document_says() -> None:
     """String and signature, and the vector without key, user and body."""
-    _, signed, signature, bare = blocks("text")
+    _, signed, signature, bare, *_ = blocks("text")
     assert canonical(EXAMPLE).decode() == signed
     assert sign(SECRET.encode(), EXAMPLE) == signature
     history = SignedRequest("GET", "/v1/accounts/user:alice:THB/history?limit=10", TIMESTAMP)
@@ -133,3 +134,15 @@ def test_the_numbers_of_the_document_are_the_numbers_of_the_code() -> None:
     assert f"up to {PROXY_CHARS_MAX} characters" in DOCUMENT
     assert f"up to {QR_CHARS_MAX} characters of printable ASCII" in DOCUMENT
     assert f"{TTL_S_MIN} to {TTL_S_MAX} seconds" in DOCUMENT
+
+
+def test_the_example_of_a_stream_keeps_the_promise_of_the_model() -> None:
+    """Events as they are sent, at the pace that is promised."""
+    example = blocks("text")[-1]
+    steps = [StepView.model_validate_json(data) for data in re.findall(r"^data: (.*)$", example, flags=re.MULTILINE)]
+    assert [(str(step.seq), step.final) for step in steps] == [
+        (number, step.state in TERMINAL)
+        for number, step in zip(re.findall(r"^id: (.*)$", example, flags=re.MULTILINE), steps, strict=True)
+    ]
+    assert f"retry: {RECONNECT_MS}\n" in example
+    assert f"comment comes every {HEARTBEAT_S:.0f} seconds" in DOCUMENT

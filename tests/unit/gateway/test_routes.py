@@ -118,14 +118,14 @@ def test_every_problem_says_what_may_be_done_about_it(code: str) -> None:
     assert (document["detail"], document["intent_id"], document["correlation_id"]) == ("words", "7", "c")
     response = problem_response(problem, correlation_id="c")
     assert response.content_type == "application/problem+json"
-    assert ("Retry-After" in response.headers) is (response.status == 503)
+    assert ("Retry-After" in response.headers) is (response.status in (429, 503))
     assert ("WWW-Authenticate" in response.headers) is (response.status == 401)
     assert response.status < 500 or document["retry"] is Retry.SAME_KEY
 
 
 def test_the_retries_of_problems_that_are_the_requests_own_fault_are_never() -> None:
     """Except where time, or a new key, mends them."""
-    exceptions = {"signature_expired", "body_timeout", "idempotency_key_reused"}
+    exceptions = {"signature_expired", "body_timeout", "idempotency_key_reused", "too_many_streams"}
     for kind in PROBLEMS.values():
         if kind.status < 500:
             assert (kind.retry is not Retry.NEVER) == (kind.code in exceptions), kind.code
