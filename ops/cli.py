@@ -6,7 +6,21 @@ run unless it is given ``--confirm --reason "…"``, and lands in `pm.audit_log`
 
 import typer
 
-from ops.commands import accounts, doctor, drain, intents, invariants, keys, psp, sign, stack, streams, top
+from ops.commands import (
+    accounts,
+    dlq,
+    doctor,
+    drain,
+    intents,
+    invariants,
+    keys,
+    psp,
+    recover,
+    sign,
+    stack,
+    streams,
+    top,
+)
 
 _HELP = """Paymesh: pay, prove, look after the mesh.
 
@@ -28,12 +42,14 @@ app.command(epilog=stack.MIGRATE_EPILOG)(stack.migrate)
 app.command(epilog=invariants.EPILOG)(invariants.invariants)
 app.command(epilog=doctor.EPILOG)(doctor.doctor)
 app.command(epilog=drain.EPILOG)(drain.drain)
+app.command(epilog=recover.EPILOG)(recover.recover)
 app.command(epilog=sign.EPILOG)(sign.sign)
 app.command(epilog=top.EPILOG)(top.top)
 app.add_typer(keys.app, name="keys")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(intents.app, name="intent")
 app.add_typer(psp.app, name="psp")
+app.add_typer(dlq.app, name="dlq")
 app.add_typer(streams.app, name="streams")
 
 
