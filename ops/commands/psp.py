@@ -1,16 +1,21 @@
 """`paymesh psp`: who carries money in and out, and whether they may just now."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from ops import psps
 from ops.audit import actor
-from ops.commands.running import Json, example, run
+from ops.commands.running import EXIT_WRONG, Json, example, run
 from ops.console import err, out, print_json, table
 from ops.environment import find_settings
 from ops.psps import PspRow, Registered, Switched, find_manifest
 from ops.stores import open_stores
+from ops.top.look import Watcher
+from ops.top.psp_status import psp_status, sheet
+from ops.top.reach import reach
+from ops.top.rows import View
 from shared.streams.control import WHOLE_PSP
 
 app = typer.Typer(no_args_is_help=True, help="PSPs: what they promise, whether they are paused.")
@@ -58,6 +63,31 @@ def list_(*, as_json: Json = False) -> None:
         return
     columns = ["psp", "version>", "operations", "fence", "paused", "breaker", "outbox>"]
     out().print(table(None, columns, [_cells(row) for row in rows]))
+
+
+@app.command(epilog=example("paymesh psp status ipps"))
+def status(psp: PspId, *, as_json: Json = False) -> None:
+    """Show how a PSP is just now: kill switch, breaker, calls, answers, outbox, streams, dead letters.
+
+    Where one store does not answer the other's half is shown, and the exit status is 1.
+    """
+
+    async def work() -> View:
+        async with reach(find_settings()) as stores:
+            return await Watcher(stores).once()
+
+    view = run(work())
+    found = psp_status(view, psp)
+    if found is not None and as_json:
+        print_json({**asdict(found), "error_rate": found.psp.error_rate})
+    elif found is not None:
+        out().print(sheet(found))
+    for fault in view.unreached:
+        err().print(f"{fault.store} did not say: {fault.what} ({fault.error})", markup=False, soft_wrap=True)
+    if found is None:
+        err().print(f"no PSP {psp} was found; see `paymesh psp list`", markup=False)
+    if found is None or view.unreached:
+        raise typer.Exit(EXIT_WRONG)
 
 
 @app.command(epilog=example("paymesh psp pause ipps --operation IPPS_WITHDRAWAL --reason 'PSP reports double payouts'"))

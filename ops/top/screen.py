@@ -48,7 +48,7 @@ def screen(view: View, *, lines: int = _ALL, hint: str = "") -> RenderableType:
     return Group(*parts)
 
 
-_STREAM_COLUMNS: Final = [
+STREAM_COLUMNS: Final = [
     "stream", "length>", "waiting>", "in flight>", "delayed>", "oldest>", "in/s>", "out/s>", "dead>",
 ]  # fmt: skip
 _PSP_COLUMNS: Final = [
@@ -105,10 +105,10 @@ def _intents(view: View) -> Text:
 
 def _streams(rows: Sequence[StreamRow], room: int) -> Table:
     shown = sorted(rows, key=_weight)[:room] if len(rows) > room else rows
-    cells: list[Sequence[str | Text]] = [_stream(row) for row in shown]
+    cells: list[Sequence[str | Text]] = [stream_cells(row) for row in shown]
     if len(rows) > len(shown):
         cells[-1] = _rest(rows, shown[:-1])
-    return table(None, _STREAM_COLUMNS, cells)
+    return table(None, STREAM_COLUMNS, cells)
 
 
 def _weight(row: StreamRow) -> tuple[int, int]:
@@ -125,7 +125,8 @@ def _rest(rows: Sequence[StreamRow], shown: Sequence[StreamRow]) -> list[str]:
     return [f"… {len(left)} more", *map(str, sums), duration(oldest), f"{added:.1f}", f"{finished:.1f}", str(dead)]
 
 
-def _stream(row: StreamRow) -> list[str | Text]:
+def stream_cells(row: StreamRow) -> list[str | Text]:
+    """Return the cells of a stream's line."""
     if not row.exists:
         return [row.stream, *([_NOTHING] * 7), _alarming(row.dead)]
     numbers = [str(row.length), str(row.waiting), str(row.in_flight), str(row.delayed)]

@@ -237,3 +237,32 @@ def test_a_store_that_is_away_is_said_with_exit_1(
     assert f"{store} did not say" in said.output
     assert "Traceback" not in said.output
     assert json.loads(invoke("top", "--json").output)["unreached"][0]["store"] == store
+
+
+def test_the_status_of_a_psp_is_all_that_is_known_of_it(invoke: Invoke, psp: str) -> None:
+    """For people and for programs."""
+    said = invoke("psp", "status", psp)
+    assert said.exit_code == 0, said.output
+    for words in (f"psp {psp}", "kill switch", "CLOSED", keys.jobs(psp), "empty"):
+        assert words in said.output
+    told = json.loads(invoke("psp", "status", psp, "--json").output)
+    assert (told["psp"]["channel"], told["psp"]["unsent"], told["error_rate"]) == ("TP", 0, None)
+    assert [row["stream"] for row in told["streams"]] == [keys.jobs(psp), keys.results(psp)]
+
+
+def test_a_paused_psp_says_why(invoke: Invoke, psp: str) -> None:
+    """And by whom."""
+    assert invoke("psp", "pause", psp, "--operation", PAYOUT, "--reason", "double payouts").exit_code == 0
+    said = invoke("psp", "status", psp)
+    assert f"{PAYOUT} paused: double payouts" in said.output
+
+
+def test_the_status_of_a_psp_without_the_other_store_is_half_of_it(
+    invoke: Invoke, psp: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And of no PSP there is none."""
+    monkeypatch.setenv("REDIS_URL", f"redis://{NOBODY}/0")
+    said = invoke("psp", "status", psp)
+    assert (said.exit_code, "Redis did not say" in said.output, "TP" in said.output) == (1, True, True)
+    missing = invoke("psp", "status", "nope")
+    assert (missing.exit_code, "no PSP nope" in missing.output) == (1, True)

@@ -81,6 +81,7 @@ def test_the_commands_are_these() -> None:
         "psp pause",
         "psp resume",
         "psp status",
+        "psp status",
         "streams peek",
         "streams pending",
         "streams consumers",
