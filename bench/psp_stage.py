@@ -30,8 +30,14 @@ WALLETS: Final = 50
 _SLOW_MS: Final = CALL_TIMEOUT_S * 1000 * 2
 _SETTLE_TIMEOUT_S: Final = 240.0
 _POLL_S: Final = 0.25
-_QUICK: Final = {"ADAPTER_BREAKER_OPEN_MS_MIN": "300", "ADAPTER_BREAKER_OPEN_MS_MAX": "600"}
-"""So that the smoke version need not wait for a breaker."""
+_QUICK: Final = {
+    "ADAPTER_CALL_TIMEOUT_S": "0.5",
+    "ADAPTER_BUDGET_S": "2",
+    "ADAPTER_RETRY_FIRST_MS": "200",
+    "ADAPTER_BREAKER_OPEN_MS_MIN": "300",
+    "ADAPTER_BREAKER_OPEN_MS_MAX": "600",
+}
+"""The smoke version waits for no time-outs and no breaker."""
 _SQL: Final = Path(__file__).parent / "sql"
 _OPEN: Final = frozenset({"VALIDATED", "AUTHORIZED", "IN_DOUBT"})
 

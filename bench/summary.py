@@ -68,13 +68,13 @@ class PspSummary:
         p50_ms: median latency in each weather.
         p99_ms: the slowest hundredth.
         p99_ratio: of a storm to the calm of the same round.
-        others_cores: how many cores were busy with something else, at worst.
+        others_cores: how many cores were busy with something else; where that differs, the ratio says little.
     """
 
     p50_ms: Mapping[Weather, Spread]
     p99_ms: Mapping[Weather, Spread]
     p99_ratio: Mapping[Weather, Spread]
-    others_cores: float
+    others_cores: Mapping[Weather, Spread]
     targets: Sequence[Target]
 
 
@@ -88,7 +88,9 @@ def summarise_psp(run: PspRun) -> PspSummary:
         p50_ms={weather: spread(values) for weather, values in p50.items()},
         p99_ms={weather: spread(values) for weather, values in p99.items()},
         p99_ratio=p99_ratio,
-        others_cores=max(found.payments.others_cores for one in run.rounds for found in one.values()),
+        others_cores={
+            weather: spread([one[weather].payments.others_cores for one in run.rounds]) for weather in Weather
+        },
         targets=[
             Target(
                 f"p99 beside a {weather} PSP",
