@@ -26,7 +26,7 @@ from shared.psp import Manifest
 from shared.states import IntentState
 
 DEADLINE_S: Final = 60
-"""When to ask a PSP first whose manifest has been withdrawn meanwhile."""
+"""When to ask a PSP first whose manifest, or its word on the operation, has been withdrawn meanwhile."""
 
 States = dict[UUID, IntentState | None]
 
@@ -124,8 +124,8 @@ class CarryOut:
             test_scenario=asked.test_scenario,
         )
         manifest = self._manifest(asked.psp)
-        deadline_s = manifest.operations[asked.operation].deadline_s if manifest is not None else DEADLINE_S
-        return Job(asked.psp, job.model_dump_json()), deadline_s
+        rules = manifest.operations.get(asked.operation) if manifest is not None else None
+        return Job(asked.psp, job.model_dump_json()), rules.deadline_s if rules is not None else DEADLINE_S
 
     async def _read_again(self, lost: Sequence[Record]) -> States:
         """Look at intents that somebody else decided meanwhile: the ledger told us both the same, or the books lie."""

@@ -124,7 +124,9 @@ async def _claim_references(connection: Connection, drafts: Sequence[Draft]) -> 
     owners = {(row["psp"], row["reference"]): row["intent_id"] for row in rows}
     return [
         replace(draft, outcome=_COLLISION)
-        if draft.dispatch is not None and owners[draft.dispatch.psp, draft.dispatch.reference] != draft.id
+        # Nobody's: an earlier delivery claimed another one for this intent, and its stored plan is carried out.
+        if draft.dispatch is not None
+        and owners.get((draft.dispatch.psp, draft.dispatch.reference), draft.id) != draft.id
         else draft
         for draft in drafts
     ]
