@@ -13,7 +13,11 @@ CROSS JOIN LATERAL (
     ORDER BY r.entry_id DESC
     LIMIT $3
 ) AS heard
-LEFT JOIN pm.outbox_event o
-    ON heard.source = 'job' AND heard.action = 'submit'
-   AND o.intent_id = heard.intent_id AND o.attempt = heard.attempt AND o.action = 'submit'
+LEFT JOIN LATERAL (
+    -- With its bound a look-up by primary key for each word, whatever the planner believes of either table.
+    SELECT sent_at FROM pm.outbox_event o
+    WHERE heard.source = 'job' AND heard.action = 'submit'
+      AND o.intent_id = heard.intent_id AND o.attempt = heard.attempt AND o.action = 'submit'
+    LIMIT 1
+) AS o ON true
 GROUP BY heard.psp

@@ -13,7 +13,11 @@ WITH accepted AS (
         LIMIT $5
     ) AS heard
 ), followed AS (
-    SELECT e.intent_id, e.seq, e.to_state, e.at FROM spoken JOIN pm.intent_event e ON e.intent_id = spoken.intent_id
+    -- With its bound a look-up by primary key for each intent, whatever the planner believes of either table.
+    SELECT step.* FROM spoken CROSS JOIN LATERAL (
+        SELECT e.intent_id, e.seq, e.to_state, e.at FROM pm.intent_event e
+        WHERE e.intent_id = spoken.intent_id ORDER BY e.seq DESC LIMIT 100
+    ) AS step
 )
 SELECT to_state AS state, count(*) AS n
 FROM (SELECT * FROM accepted UNION ALL SELECT * FROM followed) AS steps

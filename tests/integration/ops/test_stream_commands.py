@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
-from ops.top.consumers import SILENT_S, gone, list_consumers, reap
+from ops.top.consumers import SILENT_S, gone, list_consumers, reap, record
 from ops.top.entries import SCAN_MAX, NoStream, peek, pending
 from ops.top.rows import ConsumerRow
 from shared.contracts import Envelope, Kind
@@ -102,6 +102,9 @@ async def test_reaping_forgets_only_who_holds_nothing_and_was_silent_for_an_hour
     reaped = await reap(mesh.redis, aged)
     assert [row.consumer for row in reaped.forgotten] == ["silent"]
     assert [row.consumer for row in reaped.kept] == ["holder"]
+    await record(mesh.pool, reaped, actor="me@here")
+    on_record = await mesh.pool.fetchval("SELECT detail ->> 'consumers' FROM pm.audit_log WHERE actor = 'me@here'")
+    assert json.loads(on_record) == [f"{STREAM} silent"]
     left = {row.consumer for row in await list_consumers(mesh.redis, [(STREAM, GROUP)])}
     assert left == {"holder", keys.RELEASED_CONSUMER}
     assert (await pending(mesh.redis, STREAM, GROUP, count=10)).total == len(busy)
