@@ -10,7 +10,7 @@ ROUNDS ?= 10
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test chaos backpressure check bench new-psp lock clean
+.PHONY: help install demo dev test matrix chaos backpressure check bench new-psp lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name meaning; do \
@@ -27,6 +27,9 @@ dev: install ## start everything and keep it running; data stays between runs
 
 test: install ## run every test
 	@$(RUN) -m pytest $(ARGS)
+
+matrix: install ## every scenario of the PSPs under kills and pauses at every step, for every kind of fence
+	@$(RUN) -m pytest tests/matrix -rA $(ARGS)
 
 chaos: install ## break real processes for longer: ROUNDS=10 of what `make test` does once
 	@PAYMESH_CHAOS_ROUNDS="$(ROUNDS)" $(RUN) -m pytest tests/chaos --timeout=3600 $(ARGS)

@@ -13,7 +13,7 @@ from shared.streams import keys
 from tests.matrix.intents import Posted, grant, open_account, payout, post, topup
 from tests.matrix.reckoning import Reckoning, reckon
 from tests.matrix.scenarios import Payout, Topup
-from tests.matrix.stack import Adapter, Stack, Strike
+from tests.matrix.stack import Adapter, Stack, Strike, end
 from tests.waiting import pace, until
 
 DECIDED_TIMEOUT_S: Final = 60.0
@@ -21,6 +21,7 @@ RECKONED_TIMEOUT_S: Final = 30.0
 _AHEAD_MS: Final = 40_000
 """Beyond everything that a scenario puts off."""
 _POLLS_AFTER: Final = 2
+_OUTAGE_S: Final = 0.7
 _PACE_S: Final = 0.2
 _EXPIRY_MS: Final = 61_000
 _STATES: Final = "SELECT id, state, next_action IS NOT NULL AS shown FROM pm.intent WHERE id = ANY ($1)"
@@ -38,31 +39,49 @@ async def play(stack: Stack, payouts: Sequence[Payout], topups: Sequence[Topup],
     async with _payers(stack, posted):
         for one in posted:
             await post(stack.redis, one.intent, one.operation)
+        await until(lambda: _planned(stack, posted), "plans", timeout_s=30)
+        if strike is None:
+            await _outage(stack)
         second: list[Adapter] = []
         if strike is not None:
             await until(lambda: all(adapter.struck for adapter in first), f"adapters struck: {strike}", timeout_s=30)
             second = [stack.start_adapter(psp, 2) for psp in psps]
+            await until(lambda: all(adapter.ready for adapter in second), "other adapters", timeout_s=60)
+            await _outage(stack)
+            if strike.how == "nap":
+                for adapter in first:
+                    adapter.server.send(signal.SIGCONT)
         await _all_decided(stack, posted)
     if strike is not None:
-        for adapter in first:
-            _leave(adapter, strike)
+        await asyncio.gather(*(_leave(adapter, strike) for adapter in first))
     verdict = await _reckoned(stack, posted)
-    for adapter in second or first:
-        assert _leave(adapter, None) == 0, adapter.server.log_tail()
+    await asyncio.gather(*(_leave(adapter, None) for adapter in second or first))
     return verdict
 
 
-def _leave(adapter: Adapter, strike: Strike | None) -> int | None:
+async def _leave(adapter: Adapter, strike: Strike | None) -> None:
     """Let a struck adapter go on with what it was at, and end in the orderly way."""
-    server = adapter.server
     if strike is not None and strike.how == "kill":
-        assert server.exit_code == -signal.SIGKILL, server.log_tail()
-        return server.exit_code
-    if strike is not None:
-        server.send(signal.SIGCONT)
-    server.stop()
-    assert server.exit_code == 0, server.log_tail()
-    return server.exit_code
+        # Nobody but the step has ended it.
+        assert adapter.server.exit_code == -signal.SIGKILL, adapter.server.log_tail()
+        return
+    await end([adapter.server])
+    assert adapter.server.exit_code == 0, adapter.server.log_tail()
+
+
+async def _planned(stack: Stack, posted: Sequence[Posted]) -> bool:
+    """Say whether every intent is in the log, so that an outage refuses none of them."""
+    rows = await stack.stores.pool.fetch(_STATES, [one.intent for one in posted])
+    return len([row for row in rows if row["state"] != IntentState.VALIDATED]) == len(posted)
+
+
+async def _outage(stack: Stack) -> None:
+    """Put the PSPs out of order for a moment: nobody listens at the one, the other asks to come again later."""
+    for psp, control in stack.control.items():
+        if psp == "ipps":
+            await control.begin_outage(seconds=_OUTAGE_S, mode="refuse")
+        else:
+            await control.begin_outage(seconds=_OUTAGE_S, mode="unavailable", retry_after_s=1)
 
 
 async def _fund(stack: Stack, posted: Sequence[Posted]) -> None:

@@ -7,12 +7,13 @@ go to, since nobody else can listen where a stopped process does.
 
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import psutil
 from aiohttp import ClientSession, TCPConnector
@@ -21,7 +22,7 @@ from redis.asyncio import Redis
 from adapters.ipps.manifest import Terms, manifest_of
 from adapters.qp.manifest import MANIFEST as QP_MANIFEST
 from adapters.sandbox.client import SandboxControl
-from ops.embedded.server import Server, free_port, stop_together
+from ops.embedded.server import Server, free_port
 from ops.install import install
 from ops.psps import register
 from ops.stores import OpenStores, open_stores
@@ -72,10 +73,10 @@ _QUICK_ORCHESTRATOR: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """Where the first adapters strike, and how: stop or kill."""
+    """Where the first adapters strike, and how: killed, stopped until others have decided, or just for a nap."""
 
     step: str
-    how: str
+    how: Literal["kill", "stop", "nap"]
 
     def __str__(self) -> str:
         return f"{self.how} at {self.step}"
@@ -109,6 +110,7 @@ class Stack:
     folder: Path
     fence: FenceKind
     stores: OpenStores
+    redis: Redis
     ring: KeyRing
     control: dict[str, SandboxControl]
     environ: dict[str, dict[str, str]]
@@ -116,17 +118,13 @@ class Stack:
     callback_ports: dict[str, int]
     servers: list[Server] = field(default_factory=list)
 
-    @property
-    def redis(self) -> Redis:
-        """The stack's Valkey."""
-        return self.stores.redis
-
     def start_adapter(self, psp: str, number: int, strike: Strike | None = None) -> Adapter:
         """Start an adapter; only the second of a PSP receives callbacks."""
         name = f"{psp}-{number}"
         pause_file = self.folder / f"{name}.pause"
         if strike is not None:
-            pause_file.write_text(f"{strike.step} {strike.how} {_GATHER_MS[strike.step]}")
+            how = "kill" if strike.how == "kill" else "stop"
+            pause_file.write_text(f"{strike.step} {how} {_GATHER_MS[strike.step]}")
         environ = self.environ[psp] | {"ADAPTER_PAUSE_FILE": str(pause_file)}
         environ["ADAPTER_CALLBACK_PORT"] = str(self.callback_ports[psp] if number > 1 else 0)
         server = _server(self.folder, name, f"adapters.{psp}.main", environ, b"adapter_ready")
@@ -172,13 +170,14 @@ async def running_stack(
     ports = {psp: free_port() for psp in psps}
     async with AsyncExitStack() as closing:
         servers: list[Server] = []
-        closing.callback(lambda: stop_together(servers))
+        closing.push_async_callback(end, servers)
         sandboxes = {psp: _sandbox(folder, psp, fence, ports[psp], common) for psp in psps}
         for server in sandboxes.values():
             servers.append(server)
             server.spawn()
-        async with Redis.from_url(redis_url) as client:
-            await client.flushdb()
+        # Patient, unlike the services' own: a test must not fail because the machine is busy.
+        redis = await closing.enter_async_context(Redis.from_url(redis_url))
+        await redis.flushdb()
         await install(settings, partitions=1)
         stores = await closing.enter_async_context(open_stores(settings))
         for psp in psps:
@@ -199,7 +198,20 @@ async def running_stack(
             adapter |= {"ADAPTER_BASE_URL": urls["url"]} | (_terms(fence) if psp == "ipps" else {})
             environ[psp] = common | {"REDIS_URL": redis_url, "PAYMESH_KEYRING": RING_TEXT} | adapter
         await until(orchestrator.ready, "the orchestrator", timeout_s=START_TIMEOUT_S)
-        yield Stack(folder, fence, stores, KeyRing.parse(RING_TEXT), control, environ, ports, servers)
+        yield Stack(folder, fence, stores, redis, KeyRing.parse(RING_TEXT), control, environ, ports, servers)
+
+
+async def end(servers: Sequence[Server]) -> None:
+    """Ask processes to end, wait for them without holding up other runs, and make those end that do not."""
+    alive = [server for server in servers if server.running]
+    for server in alive:
+        server.send(signal.SIGTERM)
+        server.send(signal.SIGCONT)
+    try:
+        await until(lambda: not any(server.running for server in alive), "the ends of processes", timeout_s=30)
+    finally:
+        for server in alive:
+            server.kill()
 
 
 def _terms(fence: FenceKind) -> dict[str, str]:

@@ -7,6 +7,7 @@ what was really paid: never what was voided, never twice, never nothing for what
 
 import pytest
 
+from ops.embedded.tigerbeetle import tigerbeetle_binary
 from shared.psp import FenceKind
 from tests.matrix.cells import Cell, Matrix, cells
 from tests.matrix.scenarios import UNSENT, Payout
@@ -61,6 +62,14 @@ async def test_a_request_that_leaves_after_others_decided_is_barred_by_what_they
     await books_agree(matrix, cell)
 
 
+@pytest.mark.parametrize("cell", cells(Strike("before_send", "nap")), ids=str)
+async def test_a_request_that_leaves_while_others_decide_is_never_paid_beside_their_decision(
+    matrix: Matrix, cell: Cell
+) -> None:
+    """The sleeper and the others race; whoever wins, there is one payment or none, and one decision."""
+    await books_agree(matrix, cell)
+
+
 @stopped_at("request_sent")
 async def test_an_answer_that_is_read_after_others_decided_changes_nothing(matrix: Matrix, cell: Cell) -> None:
     """The others asked, and were told the same."""
@@ -104,4 +113,12 @@ async def test_an_answer_that_died_with_its_reader_is_asked_for_again(matrix: Ma
 @killed_at("before_append")
 async def test_a_result_that_was_never_appended_is_found_out_again(matrix: Matrix, cell: Cell) -> None:
     """Everything was known, and nothing written down."""
+    await books_agree(matrix, cell)
+
+
+@pytest.mark.tigerbeetle
+@pytest.mark.skipif(tigerbeetle_binary() is None, reason="no TigerBeetle server on PATH or in TIGERBEETLE_BIN")
+@pytest.mark.parametrize("cell", [Cell(FenceKind.RESUBMIT, Strike("request_sent", "kill"), "tigerbeetle")], ids=str)
+async def test_on_tigerbeetle_the_books_agree_as_well(matrix: Matrix, cell: Cell) -> None:
+    """Holds, posts, voids, credits and children, on the other ledger."""
     await books_agree(matrix, cell)
