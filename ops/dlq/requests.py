@@ -146,7 +146,7 @@ async def request_verdict(reach: Reach, claim: Claim, person: Person, *, reason:
             detail = {"request": number, "requested_by": person.name, "evidence_sha256": claim.evidence.sha256}
             if claim.kind is Kind.SETTLE:
                 detail |= {"psp_transaction_id": claim.psp_transaction_id, "amount_minor": claim.amount_minor}
-            await _on_record(connection, f"dlq.{claim.kind}_requested", known.intent, person, reason, detail)
+            await _on_record(connection, _action(claim.kind, "requested"), known.intent, person, reason, detail)
     return number
 
 
@@ -260,14 +260,14 @@ async def _carried_out(reach: Reach, request: Request, person: Person, reason: s
                 "UPDATE pm.operator_request SET carried_out_at = now() WHERE id = $1 AND carried_out_at IS NULL",
                 request.id,
             )
-            await _on_record(connection, f"dlq.{request.kind}", request.intent_id, person, reason, detail)
+            await _on_record(connection, _action(request.kind), request.intent_id, person, reason, detail)
 
 
 async def _decide(
     reach: Reach, request: Request, decision: str, person: Person, reason: str, detail: dict[str, Any]
 ) -> None:
     row = (request.id, decision, person.name, person.actor, reason)
-    action = f"dlq.{request.kind}_{decision}"
+    action = _action(request.kind, decision)
     try:
         with database():
             async with reach.pool.acquire() as connection, connection.transaction():
@@ -285,6 +285,11 @@ async def _on_record(
     await audit(
         connection, actor=person.actor, action=action, target=f"intent:{intent}", reason=reason, detail=detail
     )  # fmt: skip
+
+
+def _action(kind: Kind, step: str = "") -> str:
+    """Name a deed as the audit log does; without a step it is the verdict itself."""
+    return "dlq." + kind + (f"_{step}" if step else "")
 
 
 def _check_rest(request: Request, seen: Seen) -> None:
