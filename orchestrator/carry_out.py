@@ -40,7 +40,7 @@ class CarryOut:
         pool: Pool,
         ledger: Ledger,
         metrics: IntakeMetrics,
-        epoch: str,
+        epoch: Callable[[UUID], str],
         manifest: Callable[[str], Manifest | None],
         poke: Callable[[str], None],
         clock_ms: Callable[[], int],
@@ -51,7 +51,7 @@ class CarryOut:
             pool: the log.
             ledger: the books.
             metrics: what it counts.
-            epoch: of the mesh, for the jobs that are written.
+            epoch: of the mesh, for the job of an intent.
             manifest: what a PSP promises, by its id.
             poke: wakes the relay of a PSP once there is a job for it.
             clock_ms: the clock on the wall, for the age of jobs.
@@ -119,7 +119,7 @@ class CarryOut:
             amount_minor=asked.amount_minor,
             currency=asked.currency,
             created_ms=self._clock_ms(),
-            epoch=self._epoch,
+            epoch=self._epoch(row.id),
             destination=dict(asked.destination),
             test_scenario=asked.test_scenario,
         )

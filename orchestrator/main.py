@@ -146,7 +146,7 @@ async def serve(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
             pool=pool,
             ledger=ledger,
             metrics=IntakeMetrics(registry),
-            epoch=mesh.token,
+            epoch=outbound.psps.epoch_for,
             manifest=outbound.psps.manifest,
             poke=outbound.relay.poke,
             clock_ms=wall_ms,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Final, Literal
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -23,6 +24,7 @@ from orchestrator.outbound_metrics import OutboundMetrics
 from shared.db.failures import database
 from shared.db.pool import Pool
 from shared.errors import OutcomeUnknown, Transient
+from shared.ids import IntentId, unix_ms_of
 from shared.psp import BadManifest, Manifest, read_manifest
 from shared.streams.breaker import BreakerState, read_breaker
 from shared.streams.client import server
@@ -31,6 +33,10 @@ from shared.streams.events import wait_up_to
 
 OUTBOX_MAX: Final = 50_000
 """How many jobs of one PSP may wait in the outbox before nothing more is planned for it."""
+
+_SKEW_MS: Final = 5_000
+"""How far an id may be ahead of the clock that says when a recovery was; the door stays closed for longer than that."""
+_RECOVERED_AT: Final = "SELECT at FROM pm.audit_log WHERE action = 'mesh.recover' ORDER BY id DESC LIMIT 1"
 
 Refused = Literal["paused", "breaker_open", "outbox_full"]
 
@@ -48,6 +54,14 @@ class _Pause:
 
     who: str
     at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The epoch before the last recovery, and when that was; `until_ms` is 0 where there was none."""
+
+    epoch: str
+    until_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +94,14 @@ class PspRegister:
         metrics: OutboundMetrics | None = None,
     ) -> None:
         self.epoch = epoch
-        """``<mesh id>:<epoch>``, which every job carries."""
+        """``<mesh id>:<epoch>``, which every new job carries."""
+        self._past = Past(epoch, 0)
         self._pool = pool
         self._redis = redis
         self._poll_s = poll_s
         self._outbox_max = outbox_max
         self._metrics = metrics
+        self._past_of = 0
         self._version = -1
         self._known: dict[str, _Known] = {}
         self._channels: dict[str, str] = {}
@@ -127,6 +143,15 @@ class PspRegister:
         known = self._known.get(psp)
         return known is not None and not self.control(psp).all_paused and known.breaker is not BreakerState.OPEN
 
+    def epoch_for(self, intent: UUID) -> str:
+        """Return what the job of an intent carries: of one that is older than the last recovery, the epoch before.
+
+        Its permit cannot be won any more, so that its PSP is asked and nothing is submitted. Nobody knows what
+        became of it before the recovery.
+        """
+        before = unix_ms_of(IntentId(intent)) < self._past.until_ms + _SKEW_MS
+        return self._past.epoch if before else self.epoch
+
     async def refresh(self) -> None:
         """Read everything that has changed, and mend the copy of the pauses.
 
@@ -134,6 +159,7 @@ class PspRegister:
             Transient, OutcomeUnknown: a store was out of reach; what was known before stays in force.
         """
         with database():
+            await self._load_epoch()
             await self._load_manifests()
         # The copy is read before the database: a pause that is in it is in the database by then, or was lifted there.
         with server():
@@ -155,6 +181,18 @@ class PspRegister:
             except (Transient, OutcomeUnknown) as error:
                 _log.warning("psps_not_refreshed", error=error.code)
             await wait_up_to(stop, self._poll_s)
+
+    async def _load_epoch(self) -> None:
+        """Adopt the epoch of a recovery that happened while we ran, or before."""
+        row = await self._pool.fetchrow("SELECT id, epoch FROM pm.mesh")
+        if row is None or self._past_of == row["epoch"]:
+            return
+        if row["epoch"] > 1:
+            recovered_at = await self._pool.fetchval(_RECOVERED_AT)
+            until_ms = int(recovered_at.timestamp() * 1000) if recovered_at is not None else 0
+            self._past = Past(f"{row['id']}:{row['epoch'] - 1}", until_ms)
+            _log.warning("epoch_adopted", epoch=row["epoch"], was=self.epoch)
+        self.epoch, self._past_of = f"{row['id']}:{row['epoch']}", row["epoch"]
 
     async def _load_manifests(self) -> None:
         version = await self._pool.fetchval("SELECT version FROM pm.register_version WHERE name = 'psp'")

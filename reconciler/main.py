@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from reconciler.catch_up import CatchUp
 from reconciler.consumers import groups, retire_silent
 from reconciler.dead_letters import Pause, sweep_dead_letters
 from reconciler.settings import ReconcilerSettings
@@ -35,6 +36,7 @@ from shared.metrics import open_registry
 from shared.streams import keys
 from shared.streams.client import connect, refused, unreachable
 
+_CATCH_UP_S = 2.0
 _log = structlog.get_logger(__name__)
 
 
@@ -108,7 +110,7 @@ class Sweeps:
         return [row["psp"] for row in rows]
 
 
-async def every(period_s: float, name: str, job: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+async def every(period_s: float, name: str, job: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
     """Do a job now and every `period_s` until `stop`; a store out of reach costs one round, else the process ends."""
     while not stop.is_set():
         try:
@@ -148,12 +150,14 @@ async def serve(settings: ReconcilerSettings, stop: asyncio.Event) -> None:
     async with _stores(settings) as (pool, redis, ledger):
         mesh = await verify(pool=pool, redis=redis, ledger=TickingLedger(ledger), ledger_kind=settings.ledger_kind)
         sweeps = Sweeps(settings=settings, pool=pool, redis=redis, ledger=ledger, registry=registry)
+        catch_up = CatchUp(pool=pool, ledger=ledger)
         checks: dict[str, Check] = {"postgres": lambda: pool.fetchval("SELECT 1"), "redis": redis.ping}
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             if settings.health_port:
                 health = Health(registry, checks=checks)
                 await stack.enter_async_context(serve_health(health, port=settings.health_port))
             tasks.create_task(every(TICK_S, "tick", sweeps.tick, stop), name="tick")
+            tasks.create_task(every(_CATCH_UP_S, "catch_up", catch_up.round, stop), name="catch_up")
             tasks.create_task(every(settings.sweep_s, "sweep", sweeps.sweep, stop), name="sweep")
             tasks.create_task(every(settings.upkeep_s, "upkeep", sweeps.upkeep, stop), name="upkeep")
             _log.info("reconciler_ready", mesh=str(mesh.id), epoch=mesh.epoch)

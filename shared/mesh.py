@@ -55,6 +55,7 @@ LedgerKind = Literal["tigerbeetle", "postgres"]
 
 _CLAIM: Final = Script("mesh_claim")
 _TICK: Final = Script("mesh_tick")
+_RAISE: Final = Script("mesh_raise")
 _READ: Final = """
 SELECT id, epoch, ledger_kind, partitions, tick, ARRAY(SELECT psp FROM pm.psp ORDER BY psp) AS psps FROM pm.mesh
 """
@@ -63,7 +64,7 @@ INSERT INTO pm.mesh (id, ledger_kind, partitions) VALUES ($1, $2, $3) ON CONFLIC
 """
 _CURE: Final = (
     "Stop here: money may have moved that it does not know of. Point the settings at the right server, or restore "
-    "its newest copy; a development mesh starts afresh with `make clean`"
+    "its newest copy; if that is lost, `paymesh recover` leads back; a development mesh starts afresh with `make clean`"
 )
 
 
@@ -225,10 +226,10 @@ async def psp_marked(*, pool: Pool, redis: Redis, psp: str) -> AsyncIterator[Con
 
 async def _mark(redis: Redis, slot: str, identity: MeshIdentity, since: int) -> None:
     with server():
-        await _CLAIM.run(redis, [keys.mesh(slot)], [str(identity.id), identity.epoch])
-        stands = await _TICK.run(redis, [keys.mesh(slot)], [str(identity.id), identity.epoch, since])
+        # A restored database has forgotten slots that it added: theirs carry a mark of an epoch before the recovery.
+        stands = await _RAISE.run(redis, [keys.mesh(slot)], [str(identity.id), identity.epoch, since])
     if not stands:
-        raise StoreMismatch(f"{_named(slot)} carries the mark of another mesh, or of another epoch. {_CURE}")
+        raise StoreMismatch(f"{_named(slot)} carries the mark of another mesh, or of a later epoch. {_CURE}")
 
 
 def compare(identity: MeshIdentity, marks: Sequence[Mark]) -> None:

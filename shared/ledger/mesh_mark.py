@@ -48,6 +48,11 @@ class TickingLedger:
         mesh = UUID(int=identity.user_data_128) if identity is not None else None
         return Mark("ledger", mesh, None, counter.credits_posted if counter is not None else 0)
 
+    async def booked_at_ns(self, mesh: UUID, tick: int) -> int | None:
+        """Return when a tick was booked, by the ledger's clock; None if it never was."""
+        found = await self._ledger.lookup_transfers([_tick(mesh, tick).id])
+        return found[0].timestamp if found else None
+
     async def claim(self, mesh: UUID) -> UUID:
         """Open both accounts unless they stand already; return the mesh they name."""
         results = await self._ledger.create_accounts([_account(IDENTITY_ID, mesh), _account(TICKS_ID, mesh)])

@@ -118,7 +118,7 @@ class World:
             pool=self.pool,
             ledger=ledger or self.ledger,
             metrics=IntakeMetrics(CollectorRegistry()),
-            epoch=EPOCH,
+            epoch=lambda _: EPOCH,
             manifest=self.channels.manifest,
             poke=self.poked.append,
             clock_ms=wall_ms,
