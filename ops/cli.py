@@ -8,6 +8,7 @@ import typer
 
 from ops.commands import (
     accounts,
+    alerts,
     dlq,
     doctor,
     drain,
@@ -50,6 +51,7 @@ app.add_typer(accounts.app, name="accounts")
 app.add_typer(intents.app, name="intent")
 app.add_typer(psp.app, name="psp")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(streams.app, name="streams")
 
 

@@ -88,7 +88,7 @@ async def _alerts(pool: Pool) -> list[Finding]:
             "alerts.open",
             row["kind"],
             f"{row['open']} critical alerts are open since {row['since']:%Y-%m-%d %H:%M}, such as {row['example']}",
-            "paymesh invariants" if row["intent_id"] is None else f"paymesh intent show {row['intent_id']}",
+            f"paymesh alerts list --kind {row['kind']}",
         )
         for row in rows
     ]

@@ -1,6 +1,5 @@
 -- The critical alerts that nobody has closed, by kind: how many, and the oldest subject.
-SELECT kind, count(*) AS open, min(first_at) AS since, (array_agg(subject ORDER BY id))[1] AS example,
-       (array_agg(intent_id ORDER BY id))[1] AS intent_id
+SELECT kind, count(*) AS open, min(first_at) AS since, (array_agg(subject ORDER BY id))[1] AS example
 FROM pm.reconciliation_alert
 WHERE closed_at IS NULL AND severity = 'critical'
 GROUP BY kind
