@@ -47,6 +47,7 @@ class Known:
         psp_ids: what the PSP calls it.
         polls: how often the PSP was asked.
         created_at: when the intent was accepted.
+        answered: an adapter has reported on it; before that its job may be under way.
     """
 
     stored: Stored
@@ -56,6 +57,7 @@ class Known:
     psp_ids: dict[str, str]
     polls: int
     created_at: datetime
+    answered: bool
 
     @property
     def plan(self) -> Plan:
@@ -122,6 +124,7 @@ def _known(row: asyncpg.Record) -> Known:
         psp_ids=json.loads(row["psp_ids"] or "{}"),
         polls=row["polls"],
         created_at=row["created_at"],
+        answered=row["answered"],
     )
 
 

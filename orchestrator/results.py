@@ -42,6 +42,7 @@ from shared.contracts import (
     NewerVersion,
     Outcome,
     ResultMessage,
+    Source,
     job_envelope,
     read_envelope,
     read_result,
@@ -52,12 +53,14 @@ from shared.errors import BadInput, violated
 from shared.ids import parse_intent_id
 from shared.ledger.port import Ledger
 from shared.psp import Manifest, PollSchedule
-from shared.states import IntentState
+from shared.states import TERMINAL, IntentState
 from shared.streams import keys
 from shared.streams.verdicts import DeadLetter, Done, Entry, Fields, HandBack, Verdict
 
 _ROUNDS_MAX: Final = 8
 """How often one word may be overtaken before its entry is handed back."""
+_OVERTAKEN_S: Final = 2.0
+"""How soon to ask about an intent whose callback was quicker than its adapter."""
 _FALLS_TO: Final = {
     Purpose.LATE_CREDIT: Purpose.SUSPENSE,
     Purpose.REVERSAL: Purpose.SUSPENSE_REVERSAL,
@@ -322,7 +325,10 @@ class Results:
         known, said, response = turn.known, turn.word.said, turn.response
         stored = known.stored
         outcome.raised += [Raised(alert, stored.id, evidence_of(said)) for alert in response.alerts]
-        if response.ask:
+        if response.ask and said.source is Source.CALLBACK and not known.answered and stored.state not in TERMINAL:
+            # It has overtaken the answer to the job itself, which is about to say the same.
+            outcome.records[stored.id] = Record(stored, unchanged(stored.state, stored.funds), next_poll_s=_OVERTAKEN_S)
+        elif response.ask:
             job = known.inquiry()
             if job is not None:
                 turn.word.asks = ((keys.jobs(self._psp), job_envelope(job).fields()),)

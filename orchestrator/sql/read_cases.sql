@@ -1,8 +1,9 @@
 -- Intents with everything that is known about their payments at a PSP: one row each.
-SELECT i.id, i.service_key_id, i.state, i.version, i.attempt, i.funds, i.polls, i.created_at, i.next_action IS NOT NULL AS acts,
+SELECT i.id, i.service_key_id, i.state, i.version, i.attempt, i.funds, i.polls, i.created_at,
        a.plan, o.body AS job, f.psp_ids::text AS psp_ids,
        r.kind, r.state AS resolved_state, r.code, r.amount_minor, r.psp_transaction_id, r.ledger_attempt,
-       coalesce(t.payments, '[]') AS payments
+       coalesce(t.payments, '[]') AS payments,
+       EXISTS (SELECT FROM pm.psp_result AS h WHERE h.intent_id = i.id AND h.source = 'job') AS answered
 FROM pm.intent AS i
 JOIN pm.intent_attempt AS a ON a.intent_id = i.id AND a.attempt = i.attempt AND a.intent_id = ANY ($1::uuid[])
 LEFT JOIN pm.outbox_event AS o ON o.intent_id = i.id AND o.attempt = i.attempt AND o.action = 'submit'

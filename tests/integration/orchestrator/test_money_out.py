@@ -153,6 +153,7 @@ async def test_a_payment_of_another_amount_moves_what_the_psp_moved(saga: Saga, 
 async def test_a_callback_asks_the_psp_and_moves_nothing_by_itself(saga: Saga, payer: str) -> None:
     """Found by our reference; the inquiry repeats the job as it was submitted."""
     intent = await saga.withdraw(payer)
+    await saga.hear(saga.said(intent, Outcome.PENDING))
     reference = await saga.world.pool.fetchval("SELECT reference FROM pm.psp_reference WHERE intent_id = $1", intent)
     word = saga.said(
         None, Outcome.PAID, source=Source.CALLBACK, reference=reference, action=None, callback_id="c1",
@@ -168,7 +169,23 @@ async def test_a_callback_asks_the_psp_and_moves_nothing_by_itself(saga: Saga, p
     ids = await saga.world.pool.fetchval("SELECT psp_ids FROM pm.psp_reference WHERE intent_id = $1", intent)
     assert json.loads(ids) == {"txn_no": "N7"}
     kept = await saga.world.pool.fetch("SELECT source, outcome FROM pm.psp_result WHERE intent_id = $1", intent)
-    assert [tuple(row) for row in kept] == [("callback", "PAID")]
+    assert sorted(tuple(row) for row in kept) == [("callback", "PAID"), ("job", "PENDING")]
+
+
+async def test_a_callback_that_overtakes_its_own_job_costs_no_inquiry_unless_the_answer_is_lost(
+    saga: Saga, payer: str
+) -> None:
+    """The answer is about to say the same; should it not come, the PSP is asked in a moment."""
+    intent = await saga.withdraw(payer)
+    reference = await saga.world.pool.fetchval("SELECT reference FROM pm.psp_reference WHERE intent_id = $1", intent)
+    word = saga.said(None, Outcome.PAID, source=Source.CALLBACK, reference=reference, action=None, callback_id="c1")
+    (verdict,) = await saga.hear(word)
+    assert isinstance(verdict, Done)
+    assert verdict.append == ()
+    left = await saga.world.pool.fetchval("SELECT next_poll_at - now() FROM pm.intent WHERE id = $1", intent)
+    assert 1 < left.total_seconds() <= 2
+    await saga.hear(saga.said(intent, Outcome.PAID))
+    assert (await saga.world.row(intent))["next_poll_at"] is None
 
 
 async def test_a_post_that_the_ledger_refuses_goes_on_under_fresh_ids_once_mended(saga: Saga, payer: str) -> None:
