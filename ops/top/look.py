@@ -4,7 +4,7 @@ A watcher remembers the look before, which turns counters into rates, and what i
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, TypeVar
@@ -46,22 +46,33 @@ class Watcher:
     reach: Reach
     _installed: Installed | None = None
     _looks: int = 0
+    _database_away: bool = False
     _before: dict[str, StreamLook] = field(default_factory=dict)
 
     async def once(self) -> View:
         """Return one view with rates in it."""
-        await self.look()
+        here = await self._find()
+        first = await self._streams(here)
+        if first is None:
+            # It has been waited for once.
+            return await self._view(here, _RedisHalf(None, None))
+        self._before = _by_stream(first)
         await asyncio.sleep(ONCE_PAUSE_S)
-        return await self.look()
+        return await self._view(here)
 
     async def look(self) -> View:
         """Look at everything."""
-        here = await self._find()
+        return await self._view(await self._find())
+
+    async def _view(self, here: Installed, seen: _RedisHalf | None = None) -> View:
         behind_s = max((look.row.behind_s for look in self._before.values()), default=0.0)
-        redis, database = await asyncio.gather(self._redis(here), self._database(here, behind_s))
+        if seen is None:
+            redis, database = await asyncio.gather(self._redis(here), self._database(here, behind_s))
+        else:
+            redis, database = seen, await self._database(here, behind_s)
         streams = redis.streams or []
         rows = tuple(stream_look.rates(streams, self._before))
-        self._before = {look.row.stream: look for look in streams}
+        self._before = _by_stream(streams)
         undecided = database.undecided
         psps = psp_look.joined(
             here.psps,
@@ -88,8 +99,10 @@ class Watcher:
     async def _find(self) -> Installed:
         """Return what is installed: from the database every few looks, without it what is remembered, or Redis'."""
         self._looks += 1
+        self._database_away = False
         if self._installed is None or self._looks % _LOOKS_A_REGISTER == 1:
             found = await _registered(self.reach)
+            self._database_away = found is None
             if found is not None and found.mesh is not None:
                 self._installed = found
         if self._installed is not None:
@@ -100,12 +113,17 @@ class Watcher:
     async def _redis(self, here: Installed) -> _RedisHalf:
         ask, redis = self.reach.ask, self.reach.redis
         streams, psps = await asyncio.gather(
-            ask(REDIS, "streams", stream_look.look_at_streams(redis, here.groups)),
+            self._streams(here),
             ask(REDIS, "breakers", psp_look.redis_psps(redis, here.psps)),
         )
         return _RedisHalf(streams, psps)
 
+    async def _streams(self, here: Installed) -> list[StreamLook] | None:
+        return await self.reach.ask(REDIS, "streams", stream_look.look_at_streams(self.reach.redis, here.groups))
+
     async def _database(self, here: Installed, behind_s: float) -> _DatabaseHalf:
+        if self._database_away:
+            return _DatabaseHalf(None, None, None, None)
         ask, pool, now_ms = self.reach.ask, self.reach.pool, wall_ms()
         psps, undecided, latest, steps = await asyncio.gather(
             ask(POSTGRES, "outbox and pauses", psp_look.database_psps(pool)),
@@ -116,6 +134,10 @@ class Watcher:
         return _DatabaseHalf(psps, undecided, latest, steps)
 
 
+def _by_stream(looks: Sequence[StreamLook]) -> dict[str, StreamLook]:
+    return {look.row.stream: look for look in looks}
+
+
 async def find_installed(reach: Reach) -> Installed | None:
     """Return what is installed, from whichever store answers; None where neither does."""
     found = await _registered(reach)
@@ -123,7 +145,7 @@ async def find_installed(reach: Reach) -> Installed | None:
 
 
 async def _registered(reach: Reach) -> Installed | None:
-    return await reach.ask(POSTGRES, "registers", installed.from_database(reach.pool))
+    return await reach.ask(POSTGRES, "registers, and was asked nothing else", installed.from_database(reach.pool))
 
 
 async def _marked(reach: Reach) -> Installed | None:

@@ -1,6 +1,10 @@
 """The mesh at a glance, on real stores: what it counts is there, and what does not answer is said."""
 
+import asyncio
 import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
@@ -8,7 +12,7 @@ import pytest_asyncio
 from ops.psps import register
 from ops.stores import open_stores
 from ops.top.look import Watcher
-from ops.top.reach import reach
+from ops.top.reach import PATIENCE_S, reach
 from ops.top.rows import StreamRow, View
 from shared.config import StoreSettings
 from shared.contracts import Envelope, Kind
@@ -39,6 +43,21 @@ async def view_of(settings: StoreSettings) -> View:
     """One view with rates."""
     async with reach(settings) as stores:
         return await Watcher(stores).once()
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[str]:
+    """A server that takes connections, and nothing comes of it."""
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    try:
+        yield "{}:{}".format(*server.sockets[0].getsockname())
+    finally:
+        server.close()
 
 
 def stream(view: View, name: str) -> StreamRow:
@@ -185,6 +204,21 @@ async def test_without_the_database_the_redis_half_is_shown(mesh: Mesh) -> None:
         ("ipps", {"*": "by me"}, None, "CLOSED")
     ]
     assert (view.outbox, view.in_doubt, view.steps_per_s) == (None, None, None)
+
+
+@pytest.mark.parametrize("store", ["Redis", "PostgreSQL"])
+async def test_a_store_that_hangs_holds_nobody_up_for_long(mesh: Mesh, store: str) -> None:
+    """It takes connections and says nothing: it is waited for once, and the other half is shown."""
+    async with silent_server() as address:
+        change = {"redis_url": f"redis://{address}/0"} if store == "Redis" else {}
+        change |= {"database_url": f"postgresql://u@{address}/x"} if store == "PostgreSQL" else {}
+        begun = time.perf_counter()
+        view = await view_of(mesh.settings.model_copy(update=change))
+        took_s = time.perf_counter() - begun
+    assert {fault.store for fault in view.unreached} == {store}
+    assert "no answer within" in view.unreached[0].error
+    assert view.mesh is not None
+    assert took_s < 2 * PATIENCE_S
 
 
 async def test_a_database_without_a_mesh_is_said(mesh: Mesh) -> None:
