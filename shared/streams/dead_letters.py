@@ -157,7 +157,7 @@ async def hour_counts(client: Redis, stream: str) -> AsyncIterator[HourCount]:
     cursor = 0
     seen: set[bytes] = set()
     while True:
-        cursor, page = await command(client, "HSCAN", keys.dlq_hours(stream), cursor, "COUNT", 1000)
+        cursor, page = await command(client, "HSCAN", keys.dlq_hours(stream), cursor, "COUNT", 256)
         for name, number in page.items():
             reason, _, hour = name.rpartition(b"|")
             if name not in seen:
