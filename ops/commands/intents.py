@@ -8,20 +8,19 @@ from rich.console import Console
 
 from ops.commands.running import EXIT_WRONG, Json, example, run
 from ops.console import err, out, print_json, state, table
+from ops.dlq.reach import reach_stores
 from ops.environment import find_settings
+from ops.explain.run import explain as explain_intent
+from ops.explain.screen import print_timeline
 from ops.intents import IntentRecord, show_intent
 from ops.qr import drawn
 from ops.stores import open_stores
 from shared.states import IntentState
+from shared.timeline.story import Timeline
 
 _TOLD = ("alias_of", "error_code", "error_detail", "funds", "channel", "service_key_id", "user_id")
 
 app = typer.Typer(no_args_is_help=True, help="Intents: what one of them can say for itself.")
-
-
-@app.callback()
-def intents() -> None:
-    """Keep `show` a command of its own."""
 
 
 @app.command(epilog=example("paymesh intent show 0199a1b2-c3d4-7e5f-8a9b-0c1d2e030000"))
@@ -42,6 +41,33 @@ def show(
         print_json(record)
     else:
         _print(out(), record)
+
+
+@app.command(
+    epilog=example("paymesh intent explain 0199a1b2-c3d4-7e5f-8a9b-0c1d2e030000", "paymesh intent explain … --json")
+)
+def explain(
+    intent: Annotated[str, typer.Argument(help="The intent's id.", show_default=False)], *, as_json: Json = False
+) -> None:
+    """Explain an intent: what happens next, everything that happened and who says so, what it does to accounts.
+
+    Works with the stores that answer, and says what is missing (exit code 1).
+    """
+
+    async def work() -> Timeline | None:
+        async with reach_stores(find_settings()) as reach:
+            return await explain_intent(reach, intent)
+
+    story = run(work())
+    if story is None:
+        err().print(f"no intent {intent} was ever accepted here")
+        raise typer.Exit(EXIT_WRONG)
+    if as_json:
+        print_json(story)
+    else:
+        print_timeline(out(), story)
+    if story.missing:
+        raise typer.Exit(EXIT_WRONG)
 
 
 def _print(console: Console, record: IntentRecord) -> None:
