@@ -483,3 +483,28 @@ async def test_many_who_ask_at_once_are_told_go_once(client: Redis) -> None:
     answers = await asyncio.gather(*(begin(client, held, permit, a_token()) for held in copies), cancel(client, permit))
     going = [answer for answer in answers if isinstance(answer, Begun) and answer.status is Begin.GO]
     assert len(going) + (Cancelled.CANCELLED in answers) == 1
+
+
+async def test_a_barred_job_is_never_submitted_and_never_called_unsubmitted(client: Redis) -> None:
+    """Whether its permit was free or taken: nobody wins it, and whoever had it cannot free it."""
+    free, taken = a_permit(), a_permit()
+    held = await delivered(client, "a")
+    token = a_token()
+    assert (await begin(client, held, taken, token)).status is Begin.GO
+    won_ms = (await permits.look(client, permit=taken)).won_ms
+    assert (await permits.bar(client, permit=free, token="people")).state is PermitState.ABSENT
+    assert (await permits.bar(client, permit=taken, token="people")).won_ms == won_ms
+    for permit in (free, taken):
+        assert (await begin(client, held, permit, token)).status is Begin.INQUIRE
+        assert await cancel(client, permit) is Cancelled.TAKEN
+        assert not await permits.free_and_retry(client, held.member, held.id, permit=permit, token=token, delay_ms=0)
+        assert not await permits.give_up(client, permit=permit, token=token)
+    assert (await permits.look(client, permit=taken)).won_ms == won_ms
+
+
+async def test_barring_leaves_cancelled_as_it_is(client: Redis) -> None:
+    """Somebody has said that it was never submitted."""
+    permit = a_permit()
+    assert await cancel(client, permit) is Cancelled.CANCELLED
+    assert (await permits.bar(client, permit=permit, token="people")).state is PermitState.CANCELLED
+    assert (await permits.look(client, permit=permit)).state is PermitState.CANCELLED
