@@ -82,7 +82,9 @@ def _watch(timeout_s: float, *, as_json: bool) -> None:
         out().print("the reconciler has caught up: the door is open")
     else:
         out().print("not yet: is a reconciler running, and is an alert open? See `paymesh doctor`.")
-        out().print("Whoever has looked at every alert opens it: paymesh drain --reopen --confirm --reason …")
+        out().print(
+            "It opens once every such alert is explained, or closed by whoever looked at it: paymesh alerts list"
+        )
     if not caught_up:
         raise typer.Exit(EXIT_WRONG)
 

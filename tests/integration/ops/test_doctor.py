@@ -1,6 +1,7 @@
 """The doctor on real stores: every finding is planted and found, and nothing else is."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+import typer
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from typer.testing import CliRunner
@@ -67,7 +69,20 @@ def faults(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     """What is wrong, by check and subject, but for what every test server has."""
     found = [each for each in diagnosis.findings if each.severity is not Severity.NOTE]
     assert all(each.mend for each in found), "every fault names what mends it"
+    assert not [each.mend for each in found if not offered(each.mend)]
     return sorted({(each.check, each.subject) for each in found if each.check != FSYNC_IS_OFF_IN_TESTS})
+
+
+def offered(mend: str) -> bool:
+    """Say whether every `paymesh` command in it exists, with the options that it is given."""
+    for words in (part.split()[1:] for part in re.split(r"&&|;|, or ", mend) if part.strip().startswith("paymesh ")):
+        command: Any = typer.main.get_command(app)
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        options = {option for parameter in command.params for option in parameter.opts}
+        if hasattr(command, "commands") or not options.issuperset(word for word in words if word.startswith("--")):
+            return False
+    return True
 
 
 async def only(mesh: Mesh, check: str, subject: str, **wiring: Any) -> None:
