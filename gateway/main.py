@@ -38,6 +38,7 @@ from gateway.openapi import openapi_document
 from gateway.probes import Probes
 from gateway.reads import Reads
 from gateway.settings import GatewaySettings
+from gateway.timeline import Timelines
 from gateway.vitals import Vitals
 from gateway.waiting import Hints
 from shared import log, process
@@ -171,22 +172,26 @@ def wire(*, settings: GatewaySettings, stores: Stores, vitals: Vitals, ring: Key
         intents=intents,
         streams=Streams(streams_max=settings.event_streams_max, per_key_max=settings.event_streams_per_key_max),
     )
+    timelines = Timelines(intents=intents, reads=reads, redis=stores.redis)
     violation: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     edge = Edge(
-        handlers=handlers(intents=intents, events=events, accounts=accounts, probes=probes),
+        handlers=handlers(intents=intents, events=events, timelines=timelines, accounts=accounts, probes=probes),
         metrics=metrics,
         on_violation=lambda error: None if violation.done() else violation.set_exception(error),
     )
     return Gateway(EdgeServer(edge), door, hints, keys, vitals, channels, violation)
 
 
-def handlers(*, intents: Intents, events: Events, accounts: Accounts, probes: Probes) -> dict[str, Handler]:
+def handlers(
+    *, intents: Intents, events: Events, timelines: Timelines, accounts: Accounts, probes: Probes
+) -> dict[str, Handler]:
     """Return the handler of each route by its name."""
     return {
         "post_intent": intents.post,
         "get_intent": intents.get,
         "cancel_intent": intents.cancel,
         "follow_intent": events.follow,
+        "get_timeline": timelines.read,
         "open_account": accounts.open,
         "get_balance": accounts.balance,
         "get_history": accounts.history,

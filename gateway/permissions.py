@@ -6,6 +6,7 @@
      "accounts": ["user:*", "merchant:shop1:*"],  which accounts it may debit, open and read; a star only at the end
      "addresses": ["10.0.0.0/8"],                 from where; absent or null: from anywhere, empty: from nowhere
      "open_accounts": true,
+     "timeline": true,                            read how its intents came to be, operators' reasons included
      "adjustment": {"max_minor": 1000000,         the largest adjustment
                     "alone_max_minor": 10000}}    the largest one without a second key's signature
 
@@ -61,6 +62,7 @@ class PermissionsDocument(_Document):
     accounts: list[Annotated[str, AfterValidator(_checked_pattern)]] = []
     addresses: list[Annotated[str, AfterValidator(_checked_network)]] | None = None
     open_accounts: bool = False
+    timeline: bool = False
     adjustment: AdjustmentLimits | None = None
 
 
@@ -73,6 +75,7 @@ class Permissions:
     account_prefixes: tuple[str, ...]
     networks: tuple[Network, ...] | None
     open_accounts: bool
+    timeline: bool
     adjustment: AdjustmentLimits | None
 
     def allows_account(self, name: str) -> bool:
@@ -104,5 +107,6 @@ def parse_permissions(document: str) -> Permissions:
         account_prefixes=tuple(name[:-1] for name in granted.accounts if name.endswith("*")),
         networks=None if granted.addresses is None else tuple(ip_network(text) for text in granted.addresses),
         open_accounts=granted.open_accounts,
+        timeline=granted.timeline,
         adjustment=granted.adjustment,
     )

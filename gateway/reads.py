@@ -19,6 +19,8 @@ from shared.db.failures import database
 from shared.db.pool import Pool
 from shared.ids import IntentId
 from shared.states import Funds, IntentState
+from shared.timeline.read import read_database
+from shared.timeline.story import Known
 
 HISTORY_PAGE_MAX: Final = 100
 CHILDREN_MAX: Final = 100
@@ -102,6 +104,15 @@ class Reads:
         with database():
             rows = await _in_time(self._pool.fetch(_sql("read_events"), intent, after, STEPS_MAX))
         return [StepRow(row["seq"], row["from_state"], IntentState(row["to_state"]), row["at"]) for row in rows]
+
+    async def known(self, intent: IntentId) -> Known:
+        """Return everything that the database knows of an intent.
+
+        Raises:
+            Transient, OutcomeUnknown: the database is out of reach.
+        """
+        with database():
+            return await _in_time(read_database(self._pool, intent))
 
     async def bound(self, service_key_id: str, key: str) -> KeyRow | None:
         """Return what an idempotency key is bound to, None where the database does not know it (yet).

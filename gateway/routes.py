@@ -13,7 +13,8 @@ from gateway.auth import IDEMPOTENCY_KEY, X_APPROVER_KEY, X_APPROVER_SIGNATURE, 
 from gateway.operations import OPERATIONS
 from gateway.reads import HISTORY_PAGE_MAX
 from gateway.requests import OpenAccountRequest
-from gateway.views import AccountView, BalanceView, FollowedView, HealthView, HistoryView, IntentView
+from gateway.timeline import PAGE_MAX as TIMELINE_PAGE_MAX
+from gateway.views import AccountView, BalanceView, FollowedView, HealthView, HistoryView, IntentView, TimelineView
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,19 @@ ROUTES: Final = (
         },
         problems=(*_INTENT_PROBLEMS, "too_many_streams", "streams_exhausted"),
         media_type="text/event-stream",
+    ),
+    Route(
+        name="get_timeline",
+        method="GET",
+        path="/v1/intents/{id}/timeline",
+        summary="Tell everything that happened to an intent, and what happens next; for keys that may read it",
+        parameters=(
+            _USER,
+            Parameter("limit", "query", f"Events per page, 1 to {TIMELINE_PAGE_MAX}", schema="integer"),
+            Parameter("cursor", "query", "`next_cursor` of the page before"),
+        ),
+        answers={200: ("A page of events, oldest first, and what they come to", TimelineView)},
+        problems=(*_INTENT_PROBLEMS, "operation_not_permitted"),
     ),
     Route(
         name="open_account",

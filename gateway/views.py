@@ -139,6 +139,59 @@ class FollowedView(RootModel[StepView | AskedView]):
     """The data of one event."""
 
 
+class EventView(View):
+    """Something that happened to an intent: `source` is who says so, `detail` what the sentence is made of."""
+
+    at: datetime
+    source: str
+    text: str
+    detail: dict[str, Any]
+
+
+class NextView(View):
+    """What happens next, or who has to do what; `at` where that is known."""
+
+    code: str
+    text: str
+    at: datetime | None
+
+
+class EffectView(View):
+    """What an intent does to a customer's account at present, in minor units; credits are positive."""
+
+    account: str
+    currency: str
+    posted_minor: int
+    held_minor: int
+
+
+class ChildTimelineView(View):
+    """An intent that this one has led to, in short."""
+
+    id: str
+    operation_type: str
+    state: IntentState
+    events: list[EventView]
+
+
+class TimelineView(View):
+    """Everything that happened to an intent, oldest first; `missing` says what could not be read.
+
+    `next_cursor` is null on the last page. `source` and `code` may get new words at any time.
+    """
+
+    id: str
+    state: IntentState
+    funds: Funds
+    headline: str
+    next: list[NextView]
+    events: list[EventView]
+    next_cursor: str | None
+    effects: list[EffectView]
+    children: list[ChildTimelineView]
+    missing: list[str]
+
+
 class AccountView(View):
     """An account; `opened_at` is null while it is being opened."""
 

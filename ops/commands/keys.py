@@ -42,6 +42,9 @@ def create(
         list[str] | None, typer.Option(help="A network it may be used from, as CIDR; repeat.", show_default=False)
     ] = None,
     open_accounts: Annotated[bool, typer.Option("--open-accounts", help="Let it open accounts.")] = False,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="Let it read how its intents came to be, operators' reasons included.")
+    ] = False,
     adjust_max: Annotated[int, typer.Option(help="The largest adjustment, in minor units.", min=0)] = 0,
     adjust_alone_max: Annotated[
         int, typer.Option(help="The largest adjustment without a second key's signature.", min=0)
@@ -56,6 +59,8 @@ def create(
     }
     if address:
         permissions["addresses"] = address
+    if timeline:
+        permissions["timeline"] = True
     if adjust_max:
         permissions["adjustment"] = {"max_minor": adjust_max, "alone_max_minor": adjust_alone_max}
 

@@ -22,6 +22,7 @@ _PERMISSIONS: Final = {
     "operations": ["P2P_TRANSFER", "ADJUSTMENT", "IPPS_WITHDRAWAL", "THAI_QR_PAY", "QP_TOPUP"],
     "accounts": ["user:*", "merchant:*"],
     "open_accounts": True,
+    "timeline": True,
     "adjustment": {"max_minor": 1_000_000_000, "alone_max_minor": 1_000_000_000},
 }
 

@@ -74,10 +74,12 @@ def _told(facts: Iterable[Fact], *, has_ledger: bool) -> tuple[Event, ...]:
     return tuple(sorted(events, key=_order))
 
 
-def _order(event: Event) -> tuple[bool, datetime, int, int]:
+def _order(event: Event) -> tuple[bool, datetime, int, int, str]:
     """Order events by time; acceptance comes first whatever the clock of whoever made the id says."""
     rank = _RANKS.index(event.source) if event.source in _RANKS else len(_RANKS)
-    return event.source != "accepted", event.at, rank, event.detail.get("seq", 0) or event.detail.get("leg", 0)
+    detail = event.detail
+    place = detail.get("seq") or detail.get("leg") or 0
+    return event.source != "accepted", event.at, rank, place, detail.get("transfer_id", "")
 
 
 def _child(child: str, facts: tuple[Fact, ...]) -> Child:

@@ -16,7 +16,7 @@ from gateway.problems import PROBLEMS
 from gateway.requests import parse_operation
 from gateway.routes import ROUTES
 from gateway.settings import BODY_BYTES_MAX
-from gateway.views import IntentView, ProblemView, RefusalView, StepView
+from gateway.views import IntentView, ProblemView, RefusalView, StepView, TimelineView
 from shared.signing import TOLERANCE_S, SignedRequest, canonical, sign
 from shared.states import TERMINAL, IntentState
 
@@ -111,7 +111,9 @@ def test_every_field_of_every_operation_stands_in_the_document() -> None:
 def test_the_examples_keep_the_promise_of_the_models() -> None:
     """Answers as they are sent."""
     shown = [json.loads(block) for block in blocks("json")]
-    intents = [document for document in shown if "state" in document]
+    intents = [document for document in shown if "state" in document and "events" not in document]
+    (told,) = (document for document in shown if "events" in document)
+    TimelineView.model_validate(told)
     problems = [document for document in shown if "type" in document]
     (refused,) = (document for document in shown if set(document) == {"code", "detail", "retry", "retryable"})
     views = [IntentView.model_validate(document) for document in intents]
