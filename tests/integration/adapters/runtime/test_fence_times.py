@@ -1,0 +1,55 @@
+"""A fence that is a time: what counts is when the question was put, not when the answer came."""
+
+import pytest
+from redis.asyncio import Redis
+
+from shared.contracts import Outcome
+from shared.psp import FenceKind
+from tests.contract.psp.bank import Bank
+from tests.contract.psp.bank_psp import PERIODS
+from tests.integration.adapters.runtime.scene import a_job, add, asking, now_ms, permit_for, result_of, running
+from tests.waiting import until
+
+
+@pytest.fixture
+def fence() -> FenceKind:
+    """The one that is a time."""
+    return FenceKind.REFERENCE_TTL
+
+
+async def test_an_absence_that_was_seen_before_the_reference_expired_is_not_final_because_its_answer_came_late(
+    client: Redis, redis_url: str, bank: Bank
+) -> None:
+    """A request may have arrived between the bank's look into its books and the end of the reference's time."""
+    job = a_job(age_ms=3_000)
+    final_ms = now_ms() + 1_000
+    taken_ms = final_ms - 1_000 * sum(PERIODS[FenceKind.REFERENCE_TTL])
+    await client.set(permit_for(job).key, f"TAKEN somebody {taken_ms}")
+    answer = bank.hold("after_inquire")
+    async with running(redis_url, bank, call_timeout_s=5.0, budget_s=8.0):
+        await add(client, asking(job))
+        await until(lambda: answer.come, "a question")
+        assert now_ms() < final_ms
+        await until(lambda: now_ms() > final_ms + 200, "the end of the reference's time")
+        bank.let_go()
+        result = await result_of(client, job)
+    assert (result.outcome, result.fenced) == (Outcome.NOT_FOUND, False)
+
+
+@pytest.mark.parametrize("fence", [FenceKind.RESUBMIT])
+async def test_nothing_is_resubmitted_by_whoever_took_too_long_to_prepare_it(
+    client: Redis, redis_url: str, bank: Bank
+) -> None:
+    """Others may have decided since the permit was taken over; the next question tries again."""
+    job = a_job()
+    await client.set(permit_for(job).key, f"TAKEN somebody {now_ms()}")
+    answer = bank.hold("after_prepare")
+    async with running(redis_url, bank, call_timeout_s=5.0, budget_s=8.0, lease_s=0.2):
+        await add(client, asking(job))
+        await until(lambda: answer.come, "a preparation")
+        since_ms = now_ms()
+        await until(lambda: now_ms() > since_ms + 400, "the end of the lease")
+        bank.let_go()
+        result = await result_of(client, job)
+    assert (result.outcome, result.code) == (Outcome.PENDING, "too_slow")
+    assert not bank.calls["pay", job.reference]
