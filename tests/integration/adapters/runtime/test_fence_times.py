@@ -1,9 +1,10 @@
-"""A fence that is a time: what counts is when the question was put, not when the answer came."""
+"""Fences at their edges: when the question was put counts, and nobody concludes by a promise that was not made."""
 
 import pytest
 from redis.asyncio import Redis
 
-from shared.contracts import Outcome
+from adapters.runtime.psp import Call, Definite
+from shared.contracts import Action, Outcome
 from shared.psp import FenceKind
 from tests.contract.psp.bank import Bank
 from tests.contract.psp.bank_psp import PERIODS
@@ -53,3 +54,21 @@ async def test_nothing_is_resubmitted_by_whoever_took_too_long_to_prepare_it(
         result = await result_of(client, job)
     assert (result.outcome, result.code) == (Outcome.PENDING, "too_slow")
     assert not bank.calls["pay", job.reference]
+
+
+@pytest.mark.parametrize("fence", list(FenceKind))
+async def test_a_confirmed_cancellation_bars_only_where_that_was_promised(
+    client: Redis, redis_url: str, bank: Bank
+) -> None:
+    """Elsewhere the request may still arrive, and be paid."""
+    job = a_job()
+    await client.set(permit_for(job).key, f"TAKEN somebody {now_ms()}")
+
+    async def confirmed(_call: Call) -> Definite:
+        return Definite(Outcome.EXPIRED, final=True)
+
+    async with running(redis_url, bank) as crew:
+        vars(crew.psp)["cancel"] = confirmed
+        await add(client, asking(job, Action.CANCEL))
+        result = await result_of(client, job)
+    assert (result.outcome, result.fenced) == (Outcome.NOT_FOUND, bank.fence is FenceKind.CANCEL)
