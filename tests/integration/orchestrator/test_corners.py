@@ -9,7 +9,7 @@ from shared.contracts import Action, IppsWithdrawal, NextAction, Outcome, Source
 from shared.psp import ReferenceFormat
 from tests.channels import PAYOUTS, TOPUPS
 from tests.integration.orchestrator.paused import Wrapped
-from tests.integration.orchestrator.saga import Saga, close, reopen
+from tests.integration.orchestrator.saga import Saga, close, deltas, reopen
 from tests.integration.orchestrator.world import intent_entry, message, new_id
 
 pytestmark = pytest.mark.asyncio
@@ -112,3 +112,53 @@ async def test_the_largest_amount_there_is_goes_through_every_book(saga: Saga, p
     await saga.hear(saga.said(intent, Outcome.REVERSED, psp="qp", psp_transaction_id=f"B-{intent}"))
     assert await saga.booked(payee) == (limit, 0)
     assert await saga.world.database_balance(payee) == limit
+
+
+async def stands(saga: Saga, intent: object, kind: str, psp: str, name: str, amount_minor: int) -> None:
+    """Let another orchestrator store a resolution and die."""
+    await saga.world.pool.execute(
+        "INSERT INTO pm.resolution (intent_id, attempt, kind, state, amount_minor, psp, psp_transaction_id, evidence,"
+        " ledger_attempt) VALUES ($1, 1, $2, 'SETTLED', $3, $4, $5, '{}', 1)",
+        intent, kind, amount_minor, psp, name,
+    )  # fmt: skip
+    await saga.world.pool.execute(
+        "INSERT INTO pm.psp_tx_map (psp, psp_transaction_id, intent_id, attempt, settles, amount_minor, currency)"
+        " VALUES ($1, $2, $3, 1, true, $4, $5)",
+        psp, name, intent, amount_minor, "THB" if psp == "ipps" else "RUB",
+    )  # fmt: skip
+
+
+async def test_a_second_payment_heard_while_the_first_is_being_posted_is_not_taken_for_it(
+    saga: Saga, payer: str
+) -> None:
+    """Two transactions of one withdrawal, told to two orchestrators at once: one is posted, one is in suspense."""
+    intent = await saga.withdraw(payer)
+    before = await deltas(saga, "psp:ipps:THB", "suspense:ipps:THB")
+    await stands(saga, intent, "post", "ipps", f"A-{intent}", 300)
+    await saga.hear(saga.said(intent, Outcome.PAID, psp_transaction_id=f"B-{intent}"))
+    assert await saga.state(intent) == ("SETTLED", "moved", None)
+    assert await saga.children(intent) == [("SUSPENSE", "SETTLED", 300)]
+    assert "paid_twice" in await saga.alerts()
+    after = await deltas(saga, "psp:ipps:THB", "suspense:ipps:THB")
+    assert {name: after[name] - before[name] for name in after} == {"psp:ipps:THB": 600, "suspense:ipps:THB": -300}
+
+
+async def test_a_second_payment_heard_while_the_first_is_being_credited_is_credited_too(saga: Saga, payee: str) -> None:
+    """Two payers of one code at once."""
+    intent = await saga.top_up(payee)
+    await stands(saga, intent, "credit", "qp", f"A-{intent}", 500)
+    await saga.hear(saga.said(intent, Outcome.PAID, psp="qp", psp_transaction_id=f"B-{intent}", amount_minor=40))
+    assert await saga.state(intent) == ("SETTLED", "moved", None)
+    assert await saga.children(intent) == [("LATE_CREDIT", "SETTLED", 40)]
+    assert await saga.booked(payee) == (540, 0)
+
+
+@pytest.mark.parametrize("end", [Outcome.PAID, Outcome.EXPIRED])
+async def test_a_code_is_asked_about_after_its_end(saga: Saga, payee: str, end: Outcome) -> None:
+    """It may be paid late, or again, and the callback that says so may be lost."""
+    intent = await saga.top_up(payee)
+    await saga.hear(saga.said(intent, end, psp="qp", action=Action.INQUIRE))
+    left_s = await saga.world.pool.fetchval(
+        "SELECT extract(epoch FROM next_poll_at - now())::float8 FROM pm.intent WHERE id = $1", intent
+    )
+    assert left_s == pytest.approx(TOPUPS.poll.max_s, abs=5)
