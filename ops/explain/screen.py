@@ -4,13 +4,13 @@ What happened again and again in the same words is one line. Words that came fro
 never as markup, and without what would move the cursor.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ops.console import STATE_COLOURS
@@ -52,13 +52,14 @@ def print_timeline(console: Console, story: Timeline) -> None:
     for step in story.next:
         console.print(Text(f"  • {plain(step.text)}"), soft_wrap=True)
     _heading(console, "what happened (UTC)")
-    console.print(_events(story.events))
+    _print_events(console, story.events)
     for child in story.children:
         _print_child(console, child)
     says = "by the ledger" if story.effects_by == "ledger" else "by the database, customers' accounts only"
     _heading(console, f"what it does to accounts at present, {says}")
     if story.effects:
-        console.print(_effects(story.effects))
+        for line in _effects(story.effects):
+            console.print(line, soft_wrap=True)
     else:
         console.print("  nothing: no money has moved, and none is held")
 
@@ -90,32 +91,42 @@ def _state(state: str) -> tuple[str, str]:
 
 def _print_child(console: Console, child: Child) -> None:
     _heading(console, f"its child {child.id}: {child.operation_type}, {child.state}")
-    console.print(_events(child.events))
+    _print_events(console, child.events)
 
 
-def _events(events: Sequence[Event]) -> Table:
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    first: datetime | None = None
+def _print_events(console: Console, events: Sequence[Event]) -> None:
+    """Print events in columns: folded on a terminal, one line each where nobody looks."""
+    rows = list(_rows(events))
+    if console.is_terminal:
+        grid = Table.grid(Column(no_wrap=True), Column(no_wrap=True), Column(no_wrap=True), padding=(0, 2, 0, 0))
+        grid.add_column(overflow="fold")
+        for *narrow, text in rows:
+            grid.add_row(*narrow, text)
+        console.print(grid)
+        return
+    widths = [max((len(row[place]) for row in rows), default=0) for place in range(3)]
+    for *narrow, text in rows:
+        words = [str(cell).ljust(width) for cell, width in zip(narrow, widths, strict=True)]
+        console.print(Text("  ".join((*words, text.plain)).rstrip()), soft_wrap=True)
+
+
+def _rows(events: Sequence[Event]) -> Iterator[tuple[str, str, str, Text]]:
+    """Yield when, how long after the first, who says so, and what; each day once, in a row of its own."""
     day = None
     for line in lines_of(events):
         at = line.event.at.astimezone(UTC)
-        first = first or at
-        clock = f"{at:%H:%M:%S.%f}"[:-3]
-        clock = f"  {clock}" if at.date() == day else f"{at:%Y-%m-%d}\n  {clock}"
-        after = _after((at - first).total_seconds())
-        newline = "\n" if at.date() != day else ""
-        day = at.date()
+        if at.date() != day:
+            day = at.date()
+            yield f"{day}", "", "", Text()
         text = plain(line.event.text)
         if line.times > 1:
             text += f" ({line.times} times, last at {line.last.astimezone(UTC):%Y-%m-%d %H:%M:%S})"
-        style = _STYLES.get(line.event.source, "")
-        source = line.event.source.replace("_", " ")
-        grid.add_row(clock, f"{newline}{after}", Text(f"{newline}{source}"), Text(f"{newline}{text}", style=style))
-    return grid
+        yield (
+            f"  {at:%H:%M:%S.%f}"[:-3],
+            _after((line.event.at - events[0].at).total_seconds()),
+            line.event.source.replace("_", " "),
+            Text(text, style=_STYLES.get(line.event.source, "")),
+        )
 
 
 def _after(seconds: float) -> str:
@@ -130,8 +141,8 @@ def _after(seconds: float) -> str:
     return f"+{whole // _DAY_S}d{whole % _DAY_S // _HOUR_S:02d}h"
 
 
-def _effects(effects: Sequence[Effect]) -> Table:
-    grid = Table.grid(padding=(0, 2, 0, 0))
+def _effects(effects: Sequence[Effect]) -> Iterator[Text]:
+    width = max(len(effect.account) for effect in effects)
     for effect in effects:
         words = []
         if effect.posted_minor:
@@ -140,8 +151,7 @@ def _effects(effects: Sequence[Effect]) -> Table:
             words.append(f"{_money(effect, effect.held_minor)} held")
         if effect.coming_minor:
             words.append(f"{_money(effect, effect.coming_minor)} coming in once posted")
-        grid.add_row(f"  {effect.account}", ", ".join(words))
-    return grid
+        yield Text(f"  {effect.account.ljust(width)}  {', '.join(words)}")
 
 
 def _money(effect: Effect, amount_minor: int) -> str:
