@@ -51,6 +51,13 @@ class Budget:
         return True
 
 
+@dataclass(slots=True)
+class Leave:
+    """The breaker's leave for one job: asked for before its first call, and kept until its end."""
+
+    given: bool = False
+
+
 class Calls:
     """The PSP's methods as the runtime calls them."""
 
@@ -67,6 +74,16 @@ class Calls:
     def timeout_s(self, budget: Budget, *, keep_s: float = 0.0) -> float:
         """Return how long the next call may take."""
         return max(_CALL_S_MIN, min(self._timeout_s, budget.left_s - keep_s))
+
+    async def may_begin(self, leave: Leave) -> bool:
+        """Say whether a job may call the PSP; False only before its first call.
+
+        While the breaker is half open, leave is what one job at a time has, so it is not asked for without a call to
+        make: one that makes none would keep everybody from finding out.
+        """
+        if not leave.given:
+            leave.given = await self._conditions.may_call()
+        return leave.given
 
     async def prepare(self, call: Call) -> Ready | Answer:
         """Prepare a submission."""

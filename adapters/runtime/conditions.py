@@ -76,7 +76,7 @@ class Conditions:
         return not (self._blind() or self._control.pauses(operation))
 
     async def may_call(self) -> bool:
-        """Say whether the breaker lets a job begin; while it is half open, one caller at a time may."""
+        """Say whether the breaker lets a job make its first call; while it is half open, one caller at a time may."""
         if self._breaker.state is BreakerState.CLOSED:
             return True
         if self._breaker.state is BreakerState.OPEN:

@@ -14,7 +14,6 @@ from typing import Final
 import structlog
 
 from adapters.runtime.calls import Budget
-from adapters.runtime.conditions import Conditions
 from adapters.runtime.inquiry import Inquiry
 from adapters.runtime.metrics import AdapterMetrics
 from adapters.runtime.steps import Steps
@@ -64,7 +63,6 @@ class JobHandler:
         keyring: KeyRing,
         submission: Submission,
         inquiry: Inquiry,
-        conditions: Conditions,
         metrics: AdapterMetrics,
         limits: JobLimits,
         steps: Steps,
@@ -74,7 +72,6 @@ class JobHandler:
         self._keyring = keyring
         self._submission = submission
         self._inquiry = inquiry
-        self._conditions = conditions
         self._metrics = metrics
         self._limits = limits
         self._steps = steps
@@ -95,8 +92,6 @@ class JobHandler:
         rules = self._manifest.operations.get(job.operation)
         if job.psp != self._manifest.psp or rules is None:
             return DeadLetter(Reason.PERMANENT, "UnknownOperation", "no operation of this PSP")
-        if not await self._conditions.may_call():
-            return HandBack()
         try:
             work = self._work(entry, envelope, job, rules)
         except CannotUnseal as error:

@@ -18,6 +18,7 @@ from shared.contracts import Action, Outcome
 from shared.psp import FenceKind, Manifest
 from shared.streams import permits
 from shared.streams.permits import Begin, Begun, Cancelled, PermitState, Replicas, Seen
+from shared.streams.verdicts import HandBack
 
 
 class Inquiry:
@@ -42,13 +43,15 @@ class Inquiry:
         self._lease_s = lease_s
         self._steps = steps
 
-    async def settle(self, work: Work) -> Told:
-        """Find out, and return what is known."""
+    async def settle(self, work: Work) -> Told | HandBack:
+        """Find out, and return what is known; the job is handed back where the breaker is against asking."""
         job = work.job
         # The look comes first: an inquiry is final only if it was made after the time that the fence names.
         seen = await permits.look(self._client, permit=work.permit)
         if self._still_queued(work, seen):
             return await self._queued(work, seen)
+        if not await self._calls.may_begin(work.leave):
+            return HandBack()
         answer = await self._ask(work, self._calls.inquire)
         match answer:
             case Definite(outcome=Outcome.NOT_FOUND):
@@ -60,11 +63,13 @@ class Inquiry:
                     return self._tell.not_submitted(job, "cancelled")
                 return self._tell.open(job, answer.reason, answer.retry_after_s)
 
-    async def cancel(self, work: Work) -> Told:
-        """Give a job up: before it was submitted by its permit, afterwards at the PSP."""
+    async def cancel(self, work: Work) -> Told | HandBack:
+        """Give a job up: before it was submitted by its permit, afterwards at the PSP, if the breaker lets us."""
         seen = await permits.look(self._client, permit=work.permit)
         if seen.state is not PermitState.TAKEN and await self._cancelled(work):
             return self._tell.not_submitted(work.job, "cancelled")
+        if not await self._calls.may_begin(work.leave):
+            return HandBack()
         answer = await self._ask(work, self._calls.cancel)
         match answer:
             case Definite(outcome=Outcome.EXPIRED) if work.rules.direction == "out":

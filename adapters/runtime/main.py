@@ -132,7 +132,6 @@ def wire(
         keyring=keyring,
         submission=submission,
         inquiry=inquiry,
-        conditions=conditions,
         metrics=metrics,
         limits=JobLimits(settings.budget_s, settings.tries, settings.forward_test_scenario, jitter),
         steps=steps,

@@ -3,7 +3,7 @@
 ::
 
     queued ─ prepare ─→ declined: win CANCELLED, say DECLINED
-                │
+                │      └─→ the breaker is against it: handed back
               permit ─→ CANCELLED: say NOT_SUBMITTED · INQUIRE: ask · LOST: somebody else's
                 │
                send ──→ a fact: say it
@@ -25,7 +25,7 @@ from adapters.runtime.calls import Calls
 from adapters.runtime.conditions import Conditions
 from adapters.runtime.inquiry import Inquiry
 from adapters.runtime.metrics import AdapterMetrics
-from adapters.runtime.psp import Ambiguous, Definite, NotSent, Ready
+from adapters.runtime.psp import Ambiguous, Answer, Definite, NotSent, Ready
 from adapters.runtime.steps import Steps
 from adapters.runtime.work import Teller, Told, Work
 from shared.contracts import Action, Outcome
@@ -123,20 +123,26 @@ class Submission:
             # Whatever is sent now could not be asked about any more.
             return NotSent("no_time")
         if attempt.prepared is None:
+            # Before the permit, so that there is none to free where the breaker says no.
+            if not await self._calls.may_begin(work.leave):
+                return HandBack()
             ready = await self._calls.prepare(work.call(self._calls.timeout_s(work.budget)))
-            match ready:
-                case Ready():
-                    attempt.prepared = ready.data
-                case Definite(outcome=Outcome.DECLINED):
-                    return await self._declined_beforehand(work, ready)
-                case NotSent():
-                    return ready
-                case Ambiguous() | Definite():
-                    # A preparation moves nothing, so however it failed, nothing happened.
-                    reason = ready.reason if isinstance(ready, Ambiguous) else "not_prepared"
-                    return NotSent(reason, ready.retry_after_s)
+            if not isinstance(ready, Ready):
+                return await self._unprepared(work, ready)
+            attempt.prepared = ready.data
         refused = await self._begin(work, attempt)
         return await self._send(work, attempt.prepared) if refused is None else refused
+
+    async def _unprepared(self, work: Work, answer: Answer) -> Conclusion | NotSent:
+        match answer:
+            case Definite(outcome=Outcome.DECLINED):
+                return await self._declined_beforehand(work, answer)
+            case NotSent():
+                return answer
+            case Ambiguous() | Definite():
+                # A preparation moves nothing, so however it failed, nothing happened.
+                reason = answer.reason if isinstance(answer, Ambiguous) else "not_prepared"
+                return NotSent(reason, answer.retry_after_s)
 
     async def _begin(self, work: Work, attempt: _Try) -> Conclusion | None:
         """Hold the permit, freshly looked at; None if the request may go out now."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from adapters.runtime.calls import Budget
+from adapters.runtime.calls import Budget, Leave
 from adapters.runtime.psp import Call, Definite, Observation
 from shared.contracts import Action, Envelope, JobMessage, Outcome, ResultMessage, Source
 from shared.psp import Manifest, OperationRules
@@ -28,6 +28,7 @@ class Work:
         budget: how long its calls may take.
         opened: where the money goes, in plain words.
         test_scenario: for a sandbox.
+        leave: whether the breaker has let it through.
     """
 
     entry: Entry
@@ -39,6 +40,7 @@ class Work:
     budget: Budget
     opened: Mapping[str, str] = field(repr=False)
     test_scenario: str | None = None
+    leave: Leave = field(default_factory=Leave)
 
     def call(self, timeout_s: float, prepared: Mapping[str, str] | None = None) -> Call:
         """Describe a call about this job."""

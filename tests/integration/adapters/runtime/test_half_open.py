@@ -24,7 +24,6 @@ def fence() -> FenceKind:
     return FenceKind.RESUBMIT
 
 
-@pytest.mark.xfail(strict=True, reason="a job that makes no call uses the probe up")
 async def test_jobs_that_ran_out_of_time_in_an_outage_do_not_keep_the_breaker_from_closing(
     client: Redis, redis_url: str, bank: Bank
 ) -> None:
