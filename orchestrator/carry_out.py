@@ -43,7 +43,6 @@ class CarryOut:
         epoch: Callable[[UUID], str],
         manifest: Callable[[str], Manifest | None],
         poke: Callable[[str], None],
-        clock_ms: Callable[[], int],
     ) -> None:
         """Put it together.
 
@@ -54,7 +53,6 @@ class CarryOut:
             epoch: of the mesh, for the job of an intent.
             manifest: what a PSP promises, by its id.
             poke: wakes the relay of a PSP once there is a job for it.
-            clock_ms: the clock on the wall, for the age of jobs.
         """
         self._pool = pool
         self._ledger = ledger
@@ -62,7 +60,6 @@ class CarryOut:
         self._epoch = epoch
         self._manifest = manifest
         self._poke = poke
-        self._clock_ms = clock_ms
 
     async def __call__(self, stored: Iterable[Stored]) -> States:
         """Carry out every intent that is only planned; return each intent's state, None where undecided.
@@ -118,7 +115,7 @@ class CarryOut:
             reference=asked.reference,
             amount_minor=asked.amount_minor,
             currency=asked.currency,
-            created_ms=self._clock_ms(),
+            created_ms=0,  # dated by the database as it is written
             epoch=self._epoch(row.id),
             destination=dict(asked.destination),
             test_scenario=asked.test_scenario,

@@ -15,7 +15,7 @@ from orchestrator.resolve import Case, Kind, Payment, Purpose
 from shared.contracts import Action, JobMessage
 from shared.db.pool import Pool
 from shared.errors import violated
-from shared.ids import IntentId
+from shared.ids import IntentId, unix_ms_of
 from shared.states import Funds, IntentState
 
 
@@ -88,11 +88,30 @@ class Known:
             callback_trusted=callback_trusted,
         )
 
-    def inquiry(self) -> JobMessage | None:
-        """Return the job that asks what became of it; None where nothing was ever dispatched."""
-        if self.job is None:
-            return None
-        job = JobMessage.model_validate_json(self.job)
+    def inquiry(self) -> JobMessage:
+        """Return the job that asks what became of it.
+
+        One whose job was pruned is asked about all the same, of an epoch that no permit is won in.
+        """
+        asked = self.dispatch
+        job = (
+            JobMessage.model_validate_json(self.job)
+            if self.job is not None
+            else JobMessage(
+                psp=asked.psp,
+                intent_id=str(self.stored.id),
+                attempt=self.stored.attempt,
+                operation=asked.operation,
+                action=Action.INQUIRE,
+                reference=asked.reference,
+                amount_minor=asked.amount_minor,
+                currency=asked.currency,
+                created_ms=unix_ms_of(self.stored.id),
+                epoch="pruned",
+                inquire_first=True,
+                destination=dict(asked.destination),
+            )
+        )
         return job.model_copy(update={"action": Action.INQUIRE, "psp_ids": {**job.psp_ids, **self.psp_ids}})
 
 
@@ -116,8 +135,8 @@ def _known(row: asyncpg.Record) -> Known:
     return Known(
         stored=stored,
         payments={
-            name: Payment(amount, settles, frozenset(map(Purpose, purposes)))
-            for name, amount, settles, purposes in payments
+            name: Payment(amount, settles, frozenset(map(Purpose, children)), children.get(Purpose.REVERSAL, 0))
+            for name, amount, settles, children in payments
         },
         resolution=resolution,
         job=row["job"],

@@ -30,7 +30,7 @@ from orchestrator.route_register import RouteRegister
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.workers import Workers
 from shared import log, process
-from shared.clock import new_intent_id, wall_ms
+from shared.clock import new_intent_id
 from shared.config import load
 from shared.db.pool import Pool, close_pool, open_pool
 from shared.health import Check, Health, serve_health
@@ -98,16 +98,17 @@ def _outbound(
 
 
 def _results(
-    pool: Pool, ledger: Ledger, carry_out: CarryOut, psps: PspRegister, metrics: ResultMetrics, psp: str
+    pool: Pool, ledger: Ledger, carry_out: CarryOut, outbound: Outbound, metrics: ResultMetrics, psp: str
 ) -> Results:
     return Results(
         psp=psp,
         pool=pool,
         ledger=ledger,
         carry_out=carry_out,
-        manifest=psps.manifest,
+        manifest=outbound.psps.manifest,
         new_id=new_intent_id,
         metrics=metrics,
+        poke=outbound.poller.poke,
     )
 
 
@@ -149,7 +150,6 @@ async def serve(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
             epoch=outbound.psps.epoch_for,
             manifest=outbound.psps.manifest,
             poke=outbound.relay.poke,
-            clock_ms=wall_ms,
         )
         intake = Intake(
             pool=pool,
@@ -159,7 +159,7 @@ async def serve(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
             known=OpenAccounts(pool=pool),
             carry_out=carry_out,
         )
-        results = partial(_results, pool, ledger, carry_out, outbound.psps, ResultMetrics(registry))
+        results = partial(_results, pool, ledger, carry_out, outbound, ResultMetrics(registry))
         async with asyncio.TaskGroup() as tasks:
             workers = Workers(
                 settings=settings,

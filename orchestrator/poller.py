@@ -23,6 +23,7 @@ This module must never guess: it says NOT_SUBMITTED only after winning CANCELLED
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -36,7 +37,7 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from orchestrator.outbound_metrics import OutboundMetrics
-from orchestrator.polling import next_poll_s, watch_s
+from orchestrator.polling import AFTERMATH_S, next_poll_s, watch_s
 from orchestrator.psp_register import PspRegister
 from orchestrator.records import NEVER_S
 from orchestrator.relay import JOBS_MAX
@@ -44,12 +45,12 @@ from shared.contracts import Action, JobMessage, Outcome, ResultMessage, Source,
 from shared.db.failures import database
 from shared.db.pool import Pool
 from shared.errors import OutcomeUnknown, Transient
-from shared.psp import Manifest, OperationRules
+from shared.psp import Manifest
 from shared.states import TERMINAL, IntentState
 from shared.streams import keys, permits
 from shared.streams.append import append_entry
 from shared.streams.client import command, server
-from shared.streams.events import wait_up_to
+from shared.streams.events import wait_for_any
 from shared.streams.permits import ALONE, Cancelled, PermitFor, PermitState, Replicas, Seen
 
 PAGE: Final = 256
@@ -77,6 +78,8 @@ class Due:
     state: IntentState
     polls: int
     lease: datetime
+    expires_ms: int | None
+    """When its code ends, as far as the PSP said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,11 @@ class Poller:
         self._replicas = replicas
         self._backlog_max = 2 * jobs_max
         self._poll_s = poll_s
+        self._poked = asyncio.Event()
+
+    def poke(self) -> None:
+        """Say that something has fallen due just now."""
+        self._poked.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look at what is due until `stop`; while a store is away everything stays due."""
@@ -133,7 +141,10 @@ class Poller:
                     pass
             except (Transient, OutcomeUnknown) as error:
                 _log.warning("intents_not_polled", error=error.code)
-            await wait_up_to(stop, self._poll_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_s):
+                    await wait_for_any(stop, self._poked)
+            self._poked.clear()
 
     async def turn(self) -> int:
         """Look at up to `PAGE` intents that are due; return how many were.
@@ -155,7 +166,10 @@ class Poller:
     async def _claim(self) -> list[Due]:
         with database():
             rows = await self._pool.fetch(_sql("claim_due"), PAGE, LEASE_S)
-        return [Due(row["id"], row["attempt"], IntentState(row["state"]), row["polls"], row["lease"]) for row in rows]
+        return [
+            Due(row["id"], row["attempt"], IntentState(row["state"]), row["polls"], row["lease"], row["expires_ms"])
+            for row in rows
+        ]
 
     async def _read(self, due: Sequence[Due]) -> dict[UUID, Submission]:
         if not due:
@@ -209,14 +223,17 @@ class Poller:
         return await self._cancel(due, submission, manifest, seen)
 
     async def _watch(self, due: Due, submission: Submission, manifest: Manifest) -> Step:
-        """Ask about a decided intent for as long as its code may still be paid."""
-        job, rules = submission.job, manifest.operations.get(submission.job.operation)
+        """Ask about a decided intent once more, and again for as long as its code may still be paid.
+
+        Without such a code it is due only because of a hint of the PSP's.
+        """
         with server():
             seconds, _ = await command(self._redis, "TIME")
-        if rules is None or int(seconds) - job.created_ms / 1000 >= watched_s(job, rules, manifest):
-            return Step("watched", NEVER_S)
         step = await self._inquire(due, submission, manifest)
-        return replace(step, pause_s=float(manifest.poll.max_s)) if step.asked else step
+        if not step.asked:
+            return step
+        watched = int(seconds) < _watched_until_s(due, submission.job, manifest)
+        return replace(step, pause_s=float(manifest.poll.max_s) if watched else NEVER_S)
 
     async def _cancel(self, due: Due, submission: Submission, manifest: Manifest, seen: Seen) -> Step:
         won = await permits.win_cancelled(self._redis, permit=submission.permit, who=_WHO, replicas=self._replicas)
@@ -260,11 +277,18 @@ class Poller:
         return waiting
 
 
-def watched_s(job: JobMessage, rules: OperationRules, manifest: Manifest) -> int:
-    """Return for how long after its acceptance the code of a top-up is asked about."""
+def _watched_until_s(due: Due, job: JobMessage, manifest: Manifest) -> float:
+    """Return until when a code is asked about, unix seconds: from its end, which may be later than its job's."""
+    rules = manifest.operations.get(job.operation)
+    if rules is None:
+        return 0.0
     ttl = job.destination.get("ttl_s")
     static = job.destination.get("static") == "true"
-    return watch_s(rules, manifest.poll, static=static, ttl_s=int(ttl) if ttl is not None else None)
+    since_s = job.created_ms / 1000
+    until_s = since_s + watch_s(rules, manifest.poll, static=static, ttl_s=int(ttl) if ttl is not None else None)
+    if static or rules.direction == "out" or due.expires_ms is None:
+        return until_s
+    return max(until_s, due.expires_ms / 1000 + AFTERMATH_S)
 
 
 def _was_begun(due: Due, submission: Submission) -> bool:

@@ -16,7 +16,7 @@ from orchestrator.plan import plan_child, write_plan
 from orchestrator.records import Connection, Stored, read_intents, statement
 from orchestrator.resolve import Alert, Open, Purpose, Settle
 from shared.accounts import suspense
-from shared.contracts import ChildOperation, ChildType, ResultMessage
+from shared.contracts import ChildOperation, ChildType, ResultMessage, Source
 from shared.db.pool import Pool
 from shared.ids import IntentId, partition_of, unix_ms_of
 from shared.states import IntentState
@@ -73,11 +73,10 @@ class Raised:
 
 
 async def keep_heard(pool: Pool, psp: str, heard: Sequence[Heard]) -> None:
-    """Keep what was heard, and what the PSP calls our references."""
+    """Keep what was heard, and what the PSP calls our references; a callback only adds to what its answers said."""
     ordered = sorted(heard, key=lambda one: one.entry_id)
-    learnt = {
-        one.said.reference: one.said.psp_ids for one in ordered if one.said.reference is not None and one.said.psp_ids
-    }
+    answers, hints = _learnt(ordered, hints=False), _learnt(ordered, hints=True)
+    references = sorted(answers.keys() | hints.keys())
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(
             statement("insert_psp_results"),
@@ -89,14 +88,22 @@ async def keep_heard(pool: Pool, psp: str, heard: Sequence[Heard]) -> None:
             [one.said.outcome for one in ordered],
             [one.said.model_dump_json(exclude_defaults=True) for one in ordered],
         )
-        if learnt:
-            references = sorted(learnt)
+        if references:
             await connection.execute(
                 statement("learn_psp_ids"),
                 [psp] * len(references),
                 references,
-                [json.dumps(learnt[reference]) for reference in references],
+                [json.dumps(answers.get(reference, {})) for reference in references],
+                [json.dumps(hints.get(reference, {})) for reference in references],
             )
+
+
+def _learnt(heard: Sequence[Heard], *, hints: bool) -> dict[str, dict[str, str]]:
+    ids: dict[str, dict[str, str]] = {}
+    for one in heard:
+        if one.said.reference is not None and one.said.psp_ids and (one.said.source is Source.CALLBACK) is hints:
+            ids.setdefault(one.said.reference, {}).update(one.said.psp_ids)
+    return ids
 
 
 async def owners_of(pool: Pool, psp: str, references: Sequence[str]) -> dict[str, UUID]:
@@ -115,12 +122,14 @@ async def settle(
     another intent: what a PSP says twice about one transaction must not be booked twice.
     """
     async with pool.acquire() as connection, connection.transaction():
-        standing = await _resolve(connection, psp, wanted) if wanted else {}
-        overruled = {one.known.stored.id for one in wanted if not one.stands_as(standing.get(one.known.stored.id))}
-        openings = [one for one in openings if one.known.stored.id not in overruled]
-        await _keep_payments(connection, psp, wanted, standing, openings)
-        own = await _own(connection, psp, openings) if openings else []
-        children = await _open(connection, psp, own, new_id) if own else {}
+        own, claimed = await _claim(connection, psp, wanted)
+        standing = await _resolve(connection, psp, own) if own else {}
+        overruled = [one for one in wanted if not one.stands_as(standing.get(one.known.stored.id))]
+        await _give_back(connection, psp, overruled, standing, claimed)
+        passed_over = {one.known.stored.id for one in overruled}
+        openings = [one for one in openings if one.known.stored.id not in passed_over]
+        opened = await _claim_openings(connection, psp, openings) if openings else []
+        children = await _open(connection, psp, opened, new_id) if opened else {}
     return standing, children
 
 
@@ -181,40 +190,87 @@ def _leads_to(settle: Settle) -> IntentState:
     return IntentState.EXPIRED if settle.expired else IntentState.FAILED
 
 
-async def _keep_payments(
+async def _claim(connection: Connection, psp: str, wanted: Sequence[Wanted]) -> tuple[list[Wanted], set[str]]:
+    """Claim payments for the intents that they would settle; return the words that may, and the names newly claimed.
+
+    Whose a payment was first stays so, whether it settled anything then or not: it is booked already.
+    """
+    named = {name: one for one in wanted if (name := one.settle.psp_transaction_id) is not None}
+    if not named:
+        return list(wanted), set()
+    names = sorted(named)
+    rows = [
+        (
+            psp,
+            name,
+            named[name].known.stored.id,
+            named[name].known.stored.attempt,
+            True,
+            named[name].said.amount_minor or named[name].known.dispatch.amount_minor,
+            named[name].known.dispatch.currency,
+        )
+        for name in names
+    ]
+    found = await connection.fetch(statement("insert_payments"), *zip(*rows, strict=True))
+    owners = await _owners(connection, psp, names)
+    own = [
+        one
+        for one in wanted
+        if (name := one.settle.psp_transaction_id) is None or owners[name] == (one.known.stored.id, True)
+    ]
+    return own, {row["psp_transaction_id"] for row in found}
+
+
+async def _give_back(
     connection: Connection,
     psp: str,
-    wanted: Sequence[Wanted],
+    overruled: Sequence[Wanted],
     standing: dict[UUID, Resolution],
-    openings: Sequence[Opening],
+    claimed: set[str],
 ) -> None:
-    """Keep payments: as settling where the standing resolution is theirs, as a child's otherwise."""
-    rows: dict[str, tuple[object, ...]] = {}
-    for one in wanted:
-        name, stored = one.said.psp_transaction_id, one.known.stored
-        resolution = standing.get(stored.id)
-        if name is not None and resolution is not None and resolution.psp_transaction_id == name:
-            amount = one.said.amount_minor or one.known.dispatch.amount_minor
-            rows[name] = (psp, name, stored.id, stored.attempt, True, amount, one.known.dispatch.currency)
-    for opening in openings:
-        name, stored = opening.open.psp_transaction_id, opening.known.stored
-        amount, currency = opening.open.amount_minor, opening.known.dispatch.currency
-        rows.setdefault(name, (psp, name, stored.id, stored.attempt, False, amount, currency))
-    if rows:
-        columns = zip(*(rows[name] for name in sorted(rows)), strict=True)
-        await connection.execute(statement("insert_payments"), *columns)
+    """Give claims back where another resolution stands: the word is heard again, by what that one leaves."""
+    names = [
+        name
+        for one in overruled
+        if (name := one.settle.psp_transaction_id or "") in claimed
+        and ((found := standing.get(one.known.stored.id)) is None or found.psp_transaction_id != name)
+    ]
+    if names:
+        await connection.execute(
+            "DELETE FROM pm.psp_tx_map WHERE psp = $1 AND psp_transaction_id = ANY ($2)", psp, sorted(names)
+        )
 
 
-async def _own(connection: Connection, psp: str, openings: Sequence[Opening]) -> list[Opening]:
-    """Return the openings whose payment belongs to their intent."""
-    names = sorted({one.open.psp_transaction_id for one in openings})
+async def _claim_openings(connection: Connection, psp: str, openings: Sequence[Opening]) -> list[Opening]:
+    """Keep the payments that open children; return the openings whose payment belongs to their intent."""
+    by_name = {one.open.psp_transaction_id: one for one in openings}
+    names = sorted(by_name)
+    rows = [
+        (
+            psp,
+            name,
+            by_name[name].known.stored.id,
+            by_name[name].known.stored.attempt,
+            False,
+            by_name[name].open.amount_minor,
+            by_name[name].known.dispatch.currency,
+        )
+        for name in names
+    ]
+    await connection.fetch(statement("insert_payments"), *zip(*rows, strict=True))
+    owners = await _owners(connection, psp, names)
+    return [one for one in openings if owners[one.open.psp_transaction_id][0] == one.known.stored.id]
+
+
+async def _owners(connection: Connection, psp: str, names: Sequence[str]) -> dict[str, tuple[UUID, bool]]:
+    """Return whose payments they are and whether they settle; in a statement of its own, which sees who was first."""
     rows = await connection.fetch(
-        "SELECT psp_transaction_id, intent_id FROM pm.psp_tx_map WHERE psp = $1 AND psp_transaction_id = ANY ($2)",
+        "SELECT psp_transaction_id, intent_id, settles FROM pm.psp_tx_map"
+        " WHERE psp = $1 AND psp_transaction_id = ANY ($2)",
         psp,
         names,
     )
-    owners = {row["psp_transaction_id"]: row["intent_id"] for row in rows}
-    return [one for one in openings if owners[one.open.psp_transaction_id] == one.known.stored.id]
+    return {row["psp_transaction_id"]: (row["intent_id"], row["settles"]) for row in rows}
 
 
 async def _open(

@@ -37,11 +37,13 @@ class Payment:
         amount_minor: what moved at the PSP.
         settles: it is the one that the intent was waiting for.
         children: what it opened besides.
+        reversed_minor: how much of it was taken back already.
     """
 
     amount_minor: int
     settles: bool
     children: frozenset[Purpose] = frozenset()
+    reversed_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,8 @@ class Response:
     """Ask later, by the manifest's schedule."""
     next_action: bool = False
     """Keep what the payer has to do."""
+    again: bool = False
+    """Hear this once more by what the settling leaves."""
     alerts: tuple[Alert, ...] = ()
 
 
@@ -193,10 +197,16 @@ def _reversed(case: Case, said: ResultMessage) -> Response:
     if name is None or known is None:
         return _reversed_unseen(case, said, name)
     if known.settles and case.open:
-        # The payment's own resolution stands and is carried out first; whoever asks next hears of this again.
-        return _ASK
+        # The payment's own resolution stands and is carried out first.
+        kind: Kind = "post" if case.direction == "out" else "credit"
+        return Response(settle=Settle(kind, name, known.amount_minor), again=True)
     opens = _taken_back(case, said, name, known)
-    alerts = (Alert("reversed_after_settlement", f"{said.psp}:{name}", critical=False),) if opens else ()
+    alerts: tuple[Alert, ...] = ()
+    if opens:
+        alerts = (Alert("reversed_after_settlement", f"{said.psp}:{name}", critical=False),)
+    if 0 < known.reversed_minor < (said.amount_minor or 0):
+        # A second part: what was taken back is one child, and people see to the rest.
+        alerts += (Alert("reversed_further", f"{said.psp}:{name}:{said.amount_minor}"),)
     return Response(opens=opens, alerts=alerts)
 
 
@@ -206,8 +216,12 @@ def _reversed_unseen(case: Case, said: ResultMessage, name: str | None) -> Respo
         return Response(settle=Settle("void", name, code="reversed"))
     if case.open and said.final:
         return Response(settle=Settle("close", name, code="reversed"))
-    # Somebody else may still pay into an open code.
-    return _WAIT if case.open else NOTHING
+    if case.open:
+        # Somebody else may still pay into an open code.
+        return _WAIT
+    if case.direction == "out" and case.state is IntentState.SETTLED:
+        return Response(alerts=(Alert("reversed_unknown_payment", f"{said.psp}:{said.intent_id}:{name}"),))
+    return NOTHING
 
 
 def _taken_back(case: Case, said: ResultMessage, name: str, known: Payment) -> tuple[Open, ...]:
@@ -245,16 +259,27 @@ def _not_found(case: Case, said: ResultMessage) -> Response:
         return Response(settle=Settle("close" if case.direction == "in" else "void", code="not_found"))
     if said.fenced and case.state is IntentState.SETTLED:
         return Response(alerts=(Alert("not_found_though_settled", f"{said.psp}:{said.intent_id}"),))
-    return _undecided(case) if case.open else NOTHING
+    if not case.open:
+        return NOTHING
+    # Money in is never in doubt, so that nobody would look at a request which its PSP does not know.
+    unknown = case.direction == "in" and said.action is Action.INQUIRE
+    return _undecided(case, (Alert("not_found", f"{said.psp}:{said.intent_id}", critical=False),) if unknown else ())
 
 
 def _unknown(case: Case, said: ResultMessage) -> Response:
     if not case.open:
         return NOTHING
     # Given up by whoever had it, or answered with something that cannot be: time alone will not mend it.
-    for_people = said.source is Source.VERDICT or (said.code or "").startswith("contradictory_")
-    alerts = (Alert("in_doubt", f"{said.psp}:{said.intent_id}", critical=False),) if for_people else ()
-    return _undecided(case, alerts)
+    for_people = said.source is Source.VERDICT or _contradicts(said)
+    return _undecided(case, _in_doubt(said) if for_people else ())
+
+
+def _contradicts(said: ResultMessage) -> bool:
+    return (said.code or "").startswith("contradictory_")
+
+
+def _in_doubt(said: ResultMessage) -> tuple[Alert, ...]:
+    return (Alert("in_doubt", f"{said.psp}:{said.intent_id}", critical=False),)
 
 
 def _undecided(case: Case, alerts: tuple[Alert, ...] = ()) -> Response:
@@ -288,8 +313,10 @@ def _payment(said: ResultMessage) -> tuple[str, int]:
     return said.psp_transaction_id or "", said.amount_minor or 0
 
 
-def _pending(case: Case, _said: ResultMessage) -> Response:
-    return _WAIT if case.open else NOTHING
+def _pending(case: Case, said: ResultMessage) -> Response:
+    if not case.open:
+        return NOTHING
+    return _undecided(case, _in_doubt(said)) if _contradicts(said) else _WAIT
 
 
 def _to_act(case: Case, _said: ResultMessage) -> Response:

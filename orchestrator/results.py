@@ -111,7 +111,9 @@ class Results:
         manifest: Callable[[str], Manifest | None],
         new_id: NewIntentId,
         metrics: ResultMetrics,
+        poke: Callable[[], None],
     ) -> None:
+        """Put it together; `poke` wakes the poller once something has fallen due at once."""
         self._psp = psp
         self._pool = pool
         self._ledger = ledger
@@ -119,6 +121,7 @@ class Results:
         self._manifest = manifest
         self._new_id = new_id
         self._metrics = metrics
+        self._poke = poke
 
     async def __call__(self, entries: Sequence[Entry]) -> list[Verdict]:
         """Carry a batch through, and say what is to be done with each entry.
@@ -221,6 +224,8 @@ class Results:
             taken = await record_decisions(self._pool, records)
         for record in records:
             self._count(record, taken)
+        if any(record.next_poll_s == 0 for record in records):
+            self._poke()
         outcome.again |= {record.stored.id for record in records} - taken
         for turn in turns:
             self._publish(turn, outcome, taken)
@@ -238,29 +243,33 @@ class Results:
             return
         with database():
             standing, children = await settle(self._pool, self._psp, wanted, openings, new_id=self._new_id)
-        carried = await self._carry_out_standing(wanted, standing, outcome)
+        found = self._found(wanted, standing, outcome)
+        carried = await carry_out_resolutions(self._ledger, found) if found else []
         for done in carried:
             await self._settled(done, outcome)
         heard = {one.known.stored.id for one in wanted if one.stands_as(standing.get(one.known.stored.id))}
+        again = {turn.known.stored.id for turn in turns if turn.response.again}
+        ended = {done.known.stored.id for done in carried if done.record is not None}
+        # What lost to another resolution, or waits for its own, is heard again once that has been carried out. While
+        # the ledger refuses that, it is kept among what the PSP said; the PSP is asked again.
         passed_over = {one.known.stored.id for one in wanted} - heard
-        opened = [one for one in openings if one.known.stored.id not in passed_over]
-        await self._carry_out_children(opened, children, outcome)
+        outcome.again |= ended & (passed_over | again)
+        await self._carry_out_children(
+            [one for one in openings if one.known.stored.id not in passed_over], children, outcome
+        )
 
-    async def _carry_out_standing(
+    def _found(
         self, wanted: Sequence[Wanted], standing: Mapping[UUID, Resolution], outcome: _Outcome
-    ) -> list[Settled]:
+    ) -> list[tuple[Known, Resolution]]:
+        """Return the resolutions that stand, and tell of payments that have settled another intent."""
         found: list[tuple[Known, Resolution]] = []
         for one in wanted:
-            intent = one.known.stored.id
-            resolution = standing.get(intent)
+            resolution = standing.get(one.known.stored.id)
             if resolution is None:
-                outcome.raised.append(self._of_two(intent, one.settle.psp_transaction_id))
-                continue
-            found.append((one.known, resolution))
-            if not one.stands_as(resolution):
-                # Another word was first. It is carried out, and this one is heard again by what it leaves.
-                outcome.again.add(intent)
-        return await carry_out_resolutions(self._ledger, found) if found else []
+                outcome.raised.append(self._of_two(one.known.stored.id, one.settle.psp_transaction_id))
+            else:
+                found.append((one.known, resolution))
+        return found
 
     def _of_two(self, intent: UUID, name: str | None) -> Raised:
         alert = Alert("payment_of_two_intents", f"{self._psp}:{name}:{intent}")
@@ -270,15 +279,15 @@ class Results:
         intent = done.known.stored.id
         if done.alert is not None:
             outcome.raised.append(Raised(done.alert, intent, {"resolution": done.resolution.kind}))
-        if done.to_suspense:
+        if done.to_suspense is not None:
             name = done.resolution.psp_transaction_id or violated(f"intent {intent} was paid by nothing")
             amount = done.resolution.amount_minor or violated(f"intent {intent} was paid nothing")
-            opening = Opening(done.known, Open(Purpose.SUSPENSE, name, amount, "in"))
+            opening = Opening(done.known, Open(Purpose.SUSPENSE, name, amount, done.to_suspense))
             await self._open([opening], outcome)
-        if done.record is None:
+        if done.burnt:
             with database():
                 await next_ledger_attempt(self._pool, done.known, done.resolution)
-        else:
+        if done.record is not None:
             outcome.records[intent] = self._watched(done.known, done.record)
 
     def _watched(self, known: Known, record: Record) -> Record:
@@ -325,13 +334,14 @@ class Results:
         known, said, response = turn.known, turn.word.said, turn.response
         stored = known.stored
         outcome.raised += [Raised(alert, stored.id, evidence_of(said)) for alert in response.alerts]
-        if response.ask and said.source is Source.CALLBACK and not known.answered and stored.state not in TERMINAL:
-            # It has overtaken the answer to the job itself, which is about to say the same.
-            outcome.records[stored.id] = Record(stored, unchanged(stored.state, stored.funds), next_poll_s=_OVERTAKEN_S)
+        if response.ask and said.source is Source.CALLBACK:
+            # Any number of hints is one thing to ask about. One that has overtaken the answer to its own job waits a
+            # moment for that.
+            soon_s = 0.0 if known.answered or stored.state in TERMINAL else _OVERTAKEN_S
+            outcome.records[stored.id] = Record(stored, unchanged(stored.state, stored.funds), next_poll_s=soon_s)
         elif response.ask:
-            job = known.inquiry()
-            if job is not None:
-                turn.word.asks = ((keys.jobs(self._psp), job_envelope(job).fields()),)
+            job = job_envelope(known.inquiry())
+            turn.word.asks = ((keys.jobs(self._psp), job.fields()),)
         if stored.id in outcome.records or not (response.wait or response.doubt or response.next_action):
             return
         later_s = next_poll_s(schedule, known.polls, said.retry_after_s)

@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import tigerbeetle as tb
+
 from orchestrator.carry_out import booked_at, holds, movements
 from orchestrator.cases import Known, Resolution
 from orchestrator.plan import PlanKind
 from orchestrator.records import NEVER_S, Record
-from orchestrator.resolve import Alert
+from orchestrator.resolve import Alert, Direction
 from orchestrator.saga import Decision, expired, failed, settled
 from shared.errors import violated
 from shared.ids import Phase, transfer_id
-from shared.ledger.chain import Leg, build_chain, build_post, build_void
+from shared.ledger.chain import Leg, build_chain, build_post, build_void, id_of_account
 from shared.ledger.outcome import ChainOutcome
 from shared.ledger.port import Ledger
 from shared.ledger.submit import Chain, Outcome, submit_chains
@@ -33,14 +35,16 @@ class Settled:
     Attributes:
         record: the decision to write; None where the ledger refused and nothing changes for now.
         alert: what somebody has to look at.
-        to_suspense: the money came in and cannot be credited.
+        to_suspense: which way money went at the PSP that no wallet was credited or charged for.
+        burnt: the transfers' ids can never be used again.
     """
 
     known: Known
     resolution: Resolution
     record: Record | None
     alert: Alert | None = None
-    to_suspense: bool = False
+    to_suspense: Direction | None = None
+    burnt: bool = False
 
 
 async def carry_out_resolutions(ledger: Ledger, standing: Sequence[tuple[Known, Resolution]]) -> list[Settled]:
@@ -50,12 +54,40 @@ async def carry_out_resolutions(ledger: Ledger, standing: Sequence[tuple[Known, 
         OutcomeUnknown: no answer from the ledger; carry out again.
         InvariantViolation: the books contradict themselves.
     """
-    chains = [_chain(known, resolution) for known, resolution in standing]
+    closed = await _closed_accounts(ledger, standing)
+    chains = [() if closed & _accounts(known) else _chain(known, resolution) for known, resolution in standing]
     outcomes = iter(await submit_chains(ledger, [chain for chain in chains if chain]))
-    return [
-        _settled(known, resolution, chain, next(outcomes)) if chain else _closed(known, resolution)
-        for (known, resolution), chain in zip(standing, chains, strict=True)
-    ]
+    settled_ones: list[Settled] = []
+    for (known, resolution), chain in zip(standing, chains, strict=True):
+        if chain:
+            settled_ones.append(_settled(known, resolution, chain, next(outcomes)))
+        elif resolution.kind == "close":
+            settled_ones.append(_closed(known, resolution))
+        else:
+            settled_ones.append(_refused(known, resolution, burnt=False))
+    return settled_ones
+
+
+async def _closed_accounts(ledger: Ledger, standing: Sequence[tuple[Known, Resolution]]) -> frozenset[int]:
+    """Look at the accounts of what was refused before: each refusal costs an id, of which there are few."""
+    suspects = {
+        account
+        for known, resolution in standing
+        if resolution.ledger_attempt > known.stored.attempt
+        for account in _accounts(known)
+    }
+    if not suspects:
+        return frozenset()
+    accounts = await ledger.lookup_accounts(sorted(suspects))
+    return frozenset(account.id for account in accounts if account.flags & tb.AccountFlags.CLOSED)
+
+
+def _accounts(known: Known) -> frozenset[int]:
+    return frozenset(id_of_account(name) for leg in known.plan.legs for name in (leg.debit, leg.credit))
+
+
+def _refused(known: Known, resolution: Resolution, *, burnt: bool) -> Settled:
+    return Settled(known, resolution, None, _alert(known, f"{resolution.kind}_refused"), burnt=burnt)
 
 
 def _chain(known: Known, resolution: Resolution) -> Chain:
@@ -84,13 +116,13 @@ def _settled(known: Known, resolution: Resolution, chain: Chain, outcome: Outcom
         case ChainOutcome.ALREADY_VOIDED, "post":
             decision = failed(state, verdict.code or "hold_already_voided")
             record = Record(known.stored, decision, holds=holds(known.plan.legs, -1), next_poll_s=NEVER_S)
-            return Settled(known, resolution, record, _alert(known, "voided_though_paid"))
+            return Settled(known, resolution, record, _alert(known, "voided_though_paid"), to_suspense="out")
         case ChainOutcome.STUCK, "credit":
             decision = failed(state, CREDIT_REFUSED, funds=Funds.UNKNOWN)
             record = Record(known.stored, decision, next_poll_s=NEVER_S)
-            return Settled(known, resolution, record, _alert(known, CREDIT_REFUSED), to_suspense=True)
+            return Settled(known, resolution, record, _alert(known, CREDIT_REFUSED), to_suspense="in")
         case ChainOutcome.STUCK, _:
-            return Settled(known, resolution, None, _alert(known, f"{resolution.kind}_refused"))
+            return _refused(known, resolution, burnt=True)
         case unexpected:
             return violated(f"intent {known.stored.id}: a resolution cannot end {unexpected}")
 

@@ -9,4 +9,5 @@ FROM (
     FOR UPDATE SKIP LOCKED
 ) AS due
 WHERE intent.id = due.id
-RETURNING intent.id, intent.attempt, intent.state, intent.polls, intent.next_poll_at AS lease
+RETURNING intent.id, intent.attempt, intent.state, intent.polls, intent.next_poll_at AS lease,
+          (intent.next_action ->> 'expires_ms')::bigint AS expires_ms

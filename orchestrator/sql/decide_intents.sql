@@ -6,8 +6,10 @@ WITH decided AS (
         AS d (id, expected, version, state, funds, error_code, error_detail, next_action, next_poll_s)
 ), changed AS (
     UPDATE pm.intent AS i
-    SET state = d.state, version = d.version, funds = d.funds, error_code = d.error_code,
-        error_detail = d.error_detail, next_action = coalesce(d.next_action::json, i.next_action),
+    SET state = d.state, version = d.version, funds = d.funds,
+        error_code = CASE WHEN d.version = d.expected THEN i.error_code ELSE d.error_code END,
+        error_detail = CASE WHEN d.version = d.expected THEN i.error_detail ELSE d.error_detail END,
+        next_action = coalesce(d.next_action::json, i.next_action),
         next_poll_at = CASE WHEN d.next_poll_s IS NULL THEN i.next_poll_at
                             WHEN d.next_poll_s >= 0 THEN now() + make_interval(secs => d.next_poll_s) END,
         updated_at = now()
@@ -41,7 +43,9 @@ WITH decided AS (
     SET posted = b.posted + EXCLUDED.posted, held = b.held + EXCLUDED.held, updated_at = now()
 ), dispatched AS (
     INSERT INTO pm.outbox_event (intent_id, attempt, action, psp, body)
-    SELECT o.id, o.attempt, 'submit', o.psp, o.body::json
+    -- Dated by the server, like the row: the job's age decides about its permit.
+    SELECT o.id, o.attempt, 'submit', o.psp,
+           (o.body::jsonb || jsonb_build_object('created_ms', (extract(epoch FROM now()) * 1000)::bigint))::json
     FROM unnest($24::uuid[], $25::smallint[], $26::text[], $27::text[]) AS o (id, attempt, psp, body)
     JOIN changed USING (id)
     ON CONFLICT DO NOTHING

@@ -12,7 +12,8 @@ LEFT JOIN pm.resolution AS r ON r.intent_id = i.id AND r.attempt = i.attempt
 LEFT JOIN LATERAL (
     SELECT json_agg(json_build_array(
                m.psp_transaction_id, m.amount_minor, m.settles,
-               (SELECT coalesce(json_agg(c.purpose), '[]') FROM pm.psp_child AS c
+               (SELECT coalesce(json_object_agg(c.purpose, n.amount_minor), '{}')
+                FROM pm.psp_child AS c JOIN pm.intent AS n ON n.id = c.child_id
                 WHERE c.psp = m.psp AND c.psp_transaction_id = m.psp_transaction_id))) AS payments
     FROM pm.psp_tx_map AS m WHERE m.intent_id = i.id
 ) AS t ON true

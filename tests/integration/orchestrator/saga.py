@@ -81,6 +81,7 @@ class Saga:
             manifest=self.world.channels.manifest,
             new_id=new_intent_id,
             metrics=ResultMetrics(CollectorRegistry()),
+            poke=lambda: None,
         )
         return await results(entries)
 

@@ -10,8 +10,6 @@ from shared.contracts import (
     JobMessage,
     Outcome,
     Source,
-    read_envelope,
-    read_job,
 )
 from shared.streams.verdicts import Done
 from tests.integration.orchestrator.saga import Saga, close, deltas, reopen
@@ -151,7 +149,7 @@ async def test_a_payment_of_another_amount_moves_what_the_psp_moved(saga: Saga, 
 
 
 async def test_a_callback_asks_the_psp_and_moves_nothing_by_itself(saga: Saga, payer: str) -> None:
-    """Found by our reference; the inquiry repeats the job as it was submitted."""
+    """Found by our reference; it falls due, and the poller asks."""
     intent = await saga.withdraw(payer)
     await saga.hear(saga.said(intent, Outcome.PENDING))
     reference = await saga.world.pool.fetchval("SELECT reference FROM pm.psp_reference WHERE intent_id = $1", intent)
@@ -161,9 +159,8 @@ async def test_a_callback_asks_the_psp_and_moves_nothing_by_itself(saga: Saga, p
     )  # fmt: skip
     (verdict,) = await saga.hear(word)
     assert isinstance(verdict, Done)
-    ((stream, fields),) = verdict.append
-    job = read_job(read_envelope(fields))
-    assert (stream, job.action, job.intent_id, job.reference) == ("jobs.{ipps}", Action.INQUIRE, str(intent), reference)
+    due = "SELECT next_poll_at <= now() FROM pm.intent WHERE id = $1"
+    assert await saga.world.pool.fetchval(due, intent), "the poller asks at once"
     assert await saga.state(intent) == ("AUTHORIZED", "held", None)
     assert await saga.booked(payer) == (1000, -300)
     ids = await saga.world.pool.fetchval("SELECT psp_ids FROM pm.psp_reference WHERE intent_id = $1", intent)

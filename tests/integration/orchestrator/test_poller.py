@@ -375,9 +375,9 @@ async def test_it_goes_on_by_itself_until_it_is_stopped(outbound: Outbound) -> N
         await asyncio.wait_for(running, 5)
 
 
-@pytest.mark.parametrize(("age_s", "asked"), [(60, True), (1200 + 3600 + 60, False)], ids=["young", "old"])
+@pytest.mark.parametrize(("age_s", "watched"), [(60, True), (1200 + 3600 + 60, False)], ids=["young", "old"])
 async def test_a_code_that_was_paid_or_expired_is_asked_about_for_a_while(
-    outbound: Outbound, *, age_s: int, asked: bool
+    outbound: Outbound, *, age_s: int, watched: bool
 ) -> None:
     """The callback of a late or second payment may be lost; after its time and an hour nobody asks any more."""
     await outbound.enrol(manifest_of())
@@ -386,18 +386,18 @@ async def test_a_code_that_was_paid_or_expired_is_asked_about_for_a_while(
     await outbound.relay().turn(PSP)
     await outbound.redis.delete(keys.jobs(PSP))
     await outbound.poller().turn()
-    assert [question.action for question in await outbound.jobs()] == ([Action.INQUIRE] if asked else [])
+    assert [question.action for question in await outbound.jobs()] == [Action.INQUIRE]
     left = await outbound.pool.fetchval("SELECT next_poll_at - now() FROM pm.intent WHERE id = $1::uuid", job.intent_id)
-    assert left.total_seconds() == pytest.approx(900, abs=2) if asked else left is None
+    assert left.total_seconds() == pytest.approx(900, abs=2) if watched else left is None
 
 
-async def test_a_decided_withdrawal_is_never_asked_about_again(outbound: Outbound) -> None:
-    """Nothing more can come of it."""
+async def test_a_decided_withdrawal_is_asked_about_once_on_a_hint(outbound: Outbound) -> None:
+    """A callback has spoken of it, a reversal, say; without one it is never due."""
     await outbound.enrol(manifest_of())
     job = a_job(age_s=60)
     await outbound.open_intent(job, state="SETTLED")
     await outbound.relay().turn(PSP)
     await outbound.redis.delete(keys.jobs(PSP))
     await outbound.poller().turn()
-    assert await outbound.jobs() == []
+    assert [question.action for question in await outbound.jobs()] == [Action.INQUIRE]
     assert await outbound.pool.fetchval("SELECT next_poll_at FROM pm.intent WHERE id = $1::uuid", job.intent_id) is None

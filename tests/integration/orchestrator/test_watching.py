@@ -1,6 +1,5 @@
 """Codes are watched after their end: from when they end, not from when they were asked for."""
 
-import pytest
 from redis.asyncio import Redis
 
 from shared.contracts import Action
@@ -9,7 +8,6 @@ from shared.streams import keys
 from tests.integration.orchestrator.outbound import PSP, Outbound, a_job, manifest_of, now_ms
 
 
-@pytest.mark.xfail(strict=True, reason="the time is counted from the job, however late its code was made")
 async def test_a_code_that_was_made_late_is_watched_after_its_end_as_well(pool: Pool, redis: Redis) -> None:
     """The PSP was away for two hours, so the code that ended a minute ago is younger than its job."""
     outbound = Outbound(pool, redis, jobs_max=4)

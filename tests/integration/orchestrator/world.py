@@ -13,7 +13,6 @@ from orchestrator.carry_out import CarryOut
 from orchestrator.intake import Intake
 from orchestrator.metrics import IntakeMetrics
 from orchestrator.route_register import RouteRegister
-from shared.clock import wall_ms
 from shared.contracts import (
     Adjustment,
     Envelope,
@@ -121,7 +120,6 @@ class World:
             epoch=lambda _: EPOCH,
             manifest=self.channels.manifest,
             poke=self.poked.append,
-            clock_ms=wall_ms,
         )
 
     async def handle(self, *entries: Entry) -> Sequence[Verdict]:

@@ -15,9 +15,6 @@ def test_a_contradictory_answer_to_a_submission_is_told(state: IntentState) -> N
     assert [alert.kind for alert in resolve(case(state), word).alerts] == ["in_doubt"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an inquiry that finds a contradiction is told as PENDING, which nobody looks at"
-)
 @pytest.mark.parametrize("state", [IntentState.AUTHORIZED, IntentState.IN_DOUBT])
 def test_a_contradictory_answer_to_an_inquiry_is_told_as_well(state: IntentState) -> None:
     """The first answer was lost; every later one says that another amount was paid, for ever."""
