@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from shared.streams import group as calls
-from shared.streams import keys
+from shared.streams import keys, permits
 from shared.streams.group import Release
-from shared.streams.permits import PermitFor
+from shared.streams.permits import Begun, Cancelled, PermitFor, Replicas
 from shared.streams.verdicts import Member
 from tests.integration.streams.scene import EPOCH, MESH_ID, envelope_fields, new_id
 
@@ -71,3 +71,17 @@ async def moved(client: Redis, held: Held, name: str) -> Held:
     page = await calls.reclaim(client, consumer(name), idle_ms=0, count=10)
     assert held.id in [entry.id for entry in page.entries]
     return Held(consumer(name), held.id)
+
+
+async def begin(client: Redis, held: Held, permit: PermitFor, token: str, replicas: Replicas = permits.ALONE) -> Begun:
+    """Ask for the permit."""
+    return await permits.begin_submit(
+        client, held.member, held.id, permit=permit, token=token, job_ttl_ms=TTL_MS, replicas=replicas
+    )
+
+
+async def cancel(
+    client: Redis, permit: PermitFor, who: str = "poller", replicas: Replicas = permits.ALONE
+) -> Cancelled:
+    """Ask for the right to say that it was never submitted."""
+    return await permits.win_cancelled(client, permit=permit, who=who, replicas=replicas)
