@@ -98,8 +98,12 @@ class Inquiry:
         return self._tell.open(work.job, "queued", max(1.0, left_ms / 1000))
 
     async def _cancelled(self, work: Work) -> bool:
-        """Win the right to say that it was never submitted; never for a job that may be older than its permit."""
-        if work.job.inquire_first:
+        """Win the right to say that it was never submitted.
+
+        Never for a job that may be older than its permit, nor for one that the PSP has named: that was submitted, and
+        its permit was lost.
+        """
+        if work.job.inquire_first or work.job.psp_ids:
             return False
         won = await permits.win_cancelled(self._client, permit=work.permit, who=work.token, replicas=self._replicas)
         return won is Cancelled.CANCELLED

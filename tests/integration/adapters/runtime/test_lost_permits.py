@@ -19,7 +19,6 @@ def fence() -> FenceKind:
     return FenceKind.CANCEL
 
 
-@pytest.mark.xfail(strict=True, reason="a cancellation believes an absent permit even where the PSP has named the job")
 async def test_what_the_psp_has_named_is_given_up_at_the_psp_although_its_permit_was_lost(
     client: Redis, redis_url: str, bank: Bank
 ) -> None:
