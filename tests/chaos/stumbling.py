@@ -40,13 +40,18 @@ async def stumbling(
     stores: OpenStores, *, key: str, deed: str, at: Literal["plan", "decision"] = "plan"
 ) -> AsyncIterator[None]:
     """Keep the plan or the decision of the intent under this key from being recorded, for the length of the block."""
-    await stores.pool.execute(_DEED.format(deed=deed))
-    await stores.pool.execute(_TRIGGERS[at].format(key=key))
+    await put_in_the_way(stores, key=key, deed=deed, at=at)
     try:
         yield
     finally:
         await clear_the_way(stores)
         await end_sleepers(stores)
+
+
+async def put_in_the_way(stores: OpenStores, *, key: str, deed: str, at: Literal["plan", "decision"] = "plan") -> None:
+    """Keep the plan or the decision of the intent under this key from being recorded, until the way is cleared."""
+    await stores.pool.execute(_DEED.format(deed=deed))
+    await stores.pool.execute(_TRIGGERS[at].format(key=key))
 
 
 async def clear_the_way(stores: OpenStores) -> None:
