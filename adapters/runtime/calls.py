@@ -50,6 +50,13 @@ class Budget:
         await asyncio.sleep(pause_s)
         return True
 
+    async def wait(self, wait_s: float, *, keep_s: float) -> bool:
+        """Wait before another kind of call, if that leaves `keep_s` for it; False at once if it does not."""
+        if wait_s + keep_s > self.left_s:
+            return False
+        await asyncio.sleep(wait_s)
+        return True
+
 
 @dataclass(slots=True)
 class Leave:

@@ -8,7 +8,7 @@
                 │
                send ──→ a fact: say it
                  │  └─→ proven non-event: again, within the budget; then free the permit and put the job off
-                 └────→ anything else: ask
+                 └────→ anything else: ask, as soon as the PSP wants to be asked
 
 The request is sent only by the holder of a permit that was looked at a moment ago. Once a request may have arrived,
 nothing here is ever sent again and the permit never freed: from then on only an `Inquiry` decides.
@@ -201,8 +201,15 @@ class Submission:
             case Definite() if answer.outcome is not Outcome.NOT_FOUND:
                 await self._steps("answer_received")
                 return self._tell.answer(work.job, answer, asked=Action.SUBMIT)
-            case _:
-                return await self._inquiry.settle(work)
+            case Ambiguous() | Definite():
+                return await self._ask_in_time(work, answer)
+
+    async def _ask_in_time(self, work: Work, answer: Ambiguous | Definite) -> Conclusion:
+        """Ask what became of a request, no earlier than the PSP wants to hear from us; else somebody asks later."""
+        if answer.retry_after_s and not await work.budget.wait(answer.retry_after_s, keep_s=self._calls.keep_s):
+            reason = answer.reason if isinstance(answer, Ambiguous) else "not_found"
+            return self._tell.open(work.job, reason, answer.retry_after_s)
+        return await self._inquiry.settle(work)
 
     async def _put_off(self, work: Work, attempt: _Try, why: NotSent) -> Conclusion:
         """Free the permit, if we hold it, and put the job off; every try so far is a proven non-event."""

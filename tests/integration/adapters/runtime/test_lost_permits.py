@@ -9,8 +9,18 @@ from redis.asyncio import Redis
 
 from shared.contracts import Action, Outcome
 from shared.psp import FenceKind
+from shared.streams.permits import PermitState
 from tests.contract.psp.bank import Bank
-from tests.integration.adapters.runtime.scene import a_job, add, asking, permit_for, result_of, results_of, running
+from tests.integration.adapters.runtime.scene import (
+    a_job,
+    add,
+    asking,
+    permit,
+    permit_for,
+    result_of,
+    results_of,
+    running,
+)
 
 
 @pytest.fixture
@@ -36,7 +46,6 @@ async def test_what_the_psp_has_named_is_given_up_at_the_psp_although_its_permit
 
 
 @pytest.mark.parametrize("fence", [FenceKind.RESUBMIT])
-@pytest.mark.xfail(strict=True, reason="an answer that proves nothing is asked about at once, and submitted again")
 async def test_a_request_is_not_repeated_before_the_psp_wants_it(client: Redis, redis_url: str, bank: Bank) -> None:
     """503 with Retry-After: neither a question nor the same reference comes earlier."""
     job = a_job(scenario="http_503_before_commit:1")
@@ -53,3 +62,20 @@ async def test_a_request_is_not_repeated_before_the_psp_wants_it(client: Redis, 
         await add(client, job)
         await result_of(client, job)
     assert all(later - earlier >= 1 for earlier, later in pairwise(came_s))
+
+
+async def test_a_psp_that_wants_a_longer_pause_than_the_job_has_is_asked_by_somebody_else(
+    client: Redis, redis_url: str, bank: Bank
+) -> None:
+    """Until then nobody knows, and the result says when to ask."""
+    job = a_job(scenario="http_503_after_commit:60")
+    async with running(redis_url, bank):
+        await add(client, job)
+        result = await result_of(client, job)
+        assert (result.outcome, result.retry_after_s) == (Outcome.UNKNOWN, 60)
+        assert not bank.calls["inquire", job.reference]
+        assert (await permit(client, job)).state is PermitState.TAKEN
+        await add(client, asking(job))
+        _, found = await results_of(client, job, 2)
+    assert found.outcome is Outcome.PAID
+    assert bank.calls["pay", job.reference] == 1
