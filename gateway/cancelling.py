@@ -27,7 +27,9 @@ class Cancellations:
         self._operations = [name for name, kind in OPERATIONS.items() if kind.cancellable]
 
     async def ask(self, intent: IntentId) -> bool:
-        """Ask for an intent to be given up; say whether it can be. Asking again changes nothing.
+        """Ask for an intent to be given up; say whether it can be.
+
+        Asking again changes nothing, unless the cancellation has come to nothing meanwhile: then it is sent again.
 
         Raises:
             Transient, OutcomeUnknown: the database is out of reach; ask again.
