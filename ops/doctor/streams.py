@@ -1,4 +1,4 @@
-"""The streams: is everything read, does anybody hold what they should not, and what waits for people.
+"""The streams: is everything read, does anybody hold what they should not, what waits for people, or for a PSP.
 
 Every look is bounded: counts come from the counters that the scripts keep, and of what is pending only the oldest
 are looked at one by one. This module must never walk a stream.
@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 from ops.doctor.findings import Finding, critical, warning
 from reconciler.consumers import SILENT_MS, groups
 from shared.streams import keys
+from shared.streams.breaker import BreakerState, read_breaker
 from shared.streams.client import no_group, server
 from shared.streams.dead_letters import Reason, counts
 from shared.streams.script import Script
@@ -68,6 +69,8 @@ async def look_at_streams(redis: Redis, *, partitions: int, psps: Sequence[str])
         for stream, group in groups(partitions, psps):
             seen = await see(redis, stream, group)
             found += [*group_faults(seen), *ghost_faults(seen), *consumer_faults(seen), *dead_letter_faults(seen)]
+        for psp in psps:
+            found += breaker_faults(psp, (await read_breaker(redis, psp)).state)
     return found
 
 
@@ -150,6 +153,13 @@ def dead_letter_faults(seen: Seen) -> Iterator[Finding]:
         say = critical if reason == Reason.INVARIANT else warning
         detail = f"{number} dead letters of {reason} wait for people"
         yield say("streams.dead_letters", seen.stream, detail, f"paymesh dlq list --stream '{seen.stream}'")
+
+
+def breaker_faults(psp: str, state: BreakerState) -> Iterator[Finding]:
+    """Say which PSP is down."""
+    if state is not BreakerState.CLOSED:
+        detail = f"its breaker is {state}: calls to it fail, its jobs wait, and gateways refuse what is new"
+        yield warning("psps.breaker", psp, detail, f"paymesh psp status {psp}")
 
 
 def _program(stream: str) -> str:

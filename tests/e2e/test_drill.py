@@ -68,7 +68,7 @@ def psp_breaks(mesh: DrillMesh, book: Runbook) -> None:
     accepted = [answer.document["id"] for answer in answers if answer.accepted]
     waiting = [intent for intent in accepted if mesh.state(intent) == "AUTHORIZED"]
     assert waiting
-    assert "OPEN" in book.take("psp-look")
+    assert "OPEN" in book.take("psp-look", status=1)
     book.take("psp-pause")
     mesh.sandbox(SandboxControl.end_outage)
     assert {"AUTHORIZED"} <= {mesh.state(intent) for intent in waiting} <= {"AUTHORIZED", "SETTLED"}

@@ -32,6 +32,7 @@ from shared.mesh import LAG_TICKS_MAX, tick
 from shared.sealing import generate
 from shared.streams import keys
 from shared.streams.accept import append
+from shared.streams.breaker import BreakerRules, record
 from shared.streams.dead_letters import Reason
 from shared.streams.group import dead_letter, ensure_group, read
 from shared.streams.verdicts import DeadLetter, Member
@@ -226,6 +227,12 @@ async def test_a_silent_consumer_that_holds_entries(staffed: Mesh, monkeypatch: 
     await taken(staffed, 1, "dead")
     monkeypatch.setattr(streams, "HOLDING_MS", -1)
     await only(staffed, "streams.stale_consumer", INTENTS)
+
+
+async def test_a_psp_whose_breaker_is_open(staffed: Mesh) -> None:
+    """It is down: jobs wait, and nothing else says so."""
+    await record(staffed.redis, PSP, "0" * BreakerRules().row_max, rules=BreakerRules(), jitter=0.0)
+    await only(staffed, "psps.breaker", PSP)
 
 
 async def test_names_that_gone_consumers_left(staffed: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
