@@ -24,7 +24,7 @@ from ops.stores import open_stores
 from shared.psp import FenceKind, PollSchedule
 
 _SHORT: Final = {
-    "ORCHESTRATOR_RECLAIM_IDLE_MS": "4000",
+    "ORCHESTRATOR_RECLAIM_IDLE_MS": "6000",
     # People put back what is dead here: nobody else does within the hour.
     "RECONCILER_REDRIVE_FIRST_S": "3600",
 }
