@@ -127,6 +127,9 @@ class Calls:
         match answer:
             case NotSent(throttled=True):
                 pass
+            case Ready(data=data) if not data:
+                # Nothing came of it that only the PSP could have said: it was not called.
+                pass
             case NotSent() | Ambiguous():
                 self._conditions.report(answered=False)
             case _:
