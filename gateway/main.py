@@ -44,7 +44,7 @@ from gateway.waiting import Hints
 from shared import log, process
 from shared.config import load
 from shared.db.failures import database
-from shared.db.pool import Pool, open_pool
+from shared.db.pool import Pool, close_pool, open_pool
 from shared.ids import IntentId, intent_id
 from shared.mesh import verify
 from shared.metrics import open_registry
@@ -100,7 +100,7 @@ async def open_stores(settings: GatewaySettings, stack: AsyncExitStack) -> Store
             statement_timeout_s=STATEMENT_TIMEOUT_S,
             server_settings=POINT_LOOK_UPS,
         )
-    stack.push_async_callback(pool.close)
+    stack.push_async_callback(close_pool, pool)
     redis = connect(settings.redis_url)
     stack.push_async_callback(redis.aclose)
     listener = connect(settings.redis_url, blocking=True, connections_max=2)

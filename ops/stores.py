@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from shared.config import StoreSettings
 from shared.db.failures import database
-from shared.db.pool import Pool, open_pool
+from shared.db.pool import Pool, close_pool, open_pool
 from shared.ledger.open import open_ledger
 from shared.ledger.port import Ledger
 from shared.streams.client import connect
@@ -50,7 +50,7 @@ async def open_stores(settings: StoreSettings) -> AsyncIterator[OpenStores]:
     async with AsyncExitStack() as closing:
         with database():
             pool = await open_pool(settings.database_url, min_size=1, max_size=4, application_name="paymesh-cli")
-        closing.push_async_callback(pool.close)
+        closing.push_async_callback(close_pool, pool)
         redis = connect(settings.redis_url)
         closing.push_async_callback(redis.aclose)
         yield OpenStores(settings, pool, redis, closing)
