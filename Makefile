@@ -29,7 +29,7 @@ test: install ## run every test
 	@$(RUN) -m pytest $(ARGS)
 
 matrix: install ## every scenario of the PSPs under kills and pauses at every step, for every kind of fence
-	@$(RUN) -m pytest tests/matrix -rA $(ARGS)
+	@PAYMESH_MATRIX=whole $(RUN) -m pytest tests/matrix -rA $(ARGS)
 
 chaos: install ## break real processes for longer: ROUNDS=10 of what `make test` does once
 	@PAYMESH_CHAOS_ROUNDS="$(ROUNDS)" $(RUN) -m pytest tests/chaos --timeout=3600 $(ARGS)

@@ -48,9 +48,9 @@ class Cell:
 
 
 def cells(strike: Strike | None = None) -> list[Cell]:
-    """Return the cells of a strike: one for each fence, or for two of them by turns where time is short."""
+    """Return the cells of a strike: one for each fence in the whole product, otherwise for two of them by turns."""
     fences = list(FenceKind)
-    if strike is not None and os.environ.get("PAYMESH_MATRIX") == "turns":
+    if strike is not None and os.environ.get("PAYMESH_MATRIX") != "whole":
         turn = zlib.crc32(str(strike).encode())
         fences = [fences[turn % 4], fences[(turn + 2) % 4]]
     return [Cell(fence, strike) for fence in fences]
