@@ -27,7 +27,7 @@ from shared.errors import OutcomeUnknown
 from shared.streams import permits
 from shared.streams.client import server
 from shared.streams.dead_letters import DeadLetterRecord, Moved, redrive_all
-from shared.streams.permits import PermitState
+from shared.streams.permits import Cancelled, PermitState
 
 BATCH_MAX: Final = 100
 RATE_DEFAULT: Final = 50
@@ -136,8 +136,8 @@ async def _replay_batch(
 async def _bar(reach: Reach, batch: Sequence[DeadLetterRecord]) -> set[bytes]:
     """See to it that no submission is made a second time; return the records concerned.
 
-    Of an intent that has ended CANCELLED is won; who has it TAKEN is only asked about anyway. Of one that was begun
-    and whose permit is gone, the permit is made TAKEN, so that it is asked about first.
+    Of an intent that has ended CANCELLED is won; who has it TAKEN is barred, since a PSP may be asked by submitting
+    again. Of one that was begun and whose permit is gone, the permit is made TAKEN, so that it is asked about first.
     """
     submissions: dict[bytes, JobMessage] = {}
     for record in batch:
@@ -153,7 +153,9 @@ async def _bar(reach: Reach, batch: Sequence[DeadLetterRecord]) -> set[bytes]:
             continue
         permit = permit_of(job)
         if asked.decided:
-            await permits.win_cancelled(reach.redis, permit=permit, who=_WHO, replicas=replicas)
+            won = await permits.win_cancelled(reach.redis, permit=permit, who=_WHO, replicas=replicas)
+            if won is Cancelled.TAKEN:
+                await permits.bar(reach.redis, permit=permit, token=_WHO, replicas=replicas)
         elif (await look_at(reach.redis, job)).state is PermitState.ABSENT:
             await permits.bar(reach.redis, permit=permit, token=_WHO, replicas=replicas)
         barred.add(entry_id)

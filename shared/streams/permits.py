@@ -9,7 +9,8 @@ A permit is absent, TAKEN (somebody may be submitting, or has) or CANCELLED (nob
        ├── free_and_retry ──┤     own token, own entry, proven non-event
        └── give_up ─────────┘     own token, nothing was sent
 
-``bar`` makes an absent or TAKEN permit TAKEN by a token that submits nothing and frees nothing.
+``bar`` makes an absent or TAKEN permit TAKEN by a token that submits nothing and frees nothing, and that nobody takes
+over.
 
 Either value is won only in the mesh's present epoch and while the job is younger than `AGE_MAX_MS`; otherwise all
 that may be done is to inquire. The value outlives the job by `LIFE_MS` from its last write, which is longer than any
@@ -103,7 +104,7 @@ class Begun:
 
     Attributes:
         status: what may be done.
-        reason: with INQUIRE: ``taken``, ``absent``, ``epoch``, ``age`` or ``clock``; otherwise empty.
+        reason: with INQUIRE: ``taken``, ``absent``, ``barred``, ``epoch``, ``age`` or ``clock``; otherwise empty.
         taken_ms: when the permit was TAKEN first, by the server's clock; None where it is not TAKEN.
         now_ms: the server's clock.
     """

@@ -1,4 +1,4 @@
--- Make a TAKEN permit one's own, so that whoever had it can never free it again.
+-- Make a TAKEN permit one's own, so that whoever had it can never free it again; one that was barred stays barred.
 --
 -- KEYS  mesh, permit
 -- ARGV  token, created_ms, epoch, age_max_ms, skew_ms, life_ms
@@ -22,6 +22,10 @@ end
 if found.state == 'CANCELLED' then
   write_permit(permit, 'CANCELLED', found.by, found.ms, rule.life_ms)
   return reply('CANCELLED', '', -1)
+end
+if string.sub(found.by, 1, 7) == 'barred.' then
+  -- People have said what became of it, or nobody knows when it was taken first: it is asked about, and that is all.
+  return reply('INQUIRE', 'barred', found.ms)
 end
 write_permit(permit, 'TAKEN', ARGV[1], found.ms, rule.life_ms)
 return reply('GO', '', found.ms)

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from ops.dlq.prospects import Effect, foresee
 from ops.dlq.reach import Reach, reach_stores
 from ops.dlq.search import Search, Wanted
-from shared.contracts import Outcome
+from shared.contracts import Action, Outcome
 from shared.db.pool import Pool
 from shared.psp import FenceKind
 from shared.streams import keys, permits
@@ -23,6 +23,7 @@ from tests.integration.adapters.runtime.scene import (
     JOBS,
     a_job,
     add,
+    asking,
     mark,
     permit,
     permit_for,
@@ -157,6 +158,24 @@ async def test_what_was_begun_is_asked_about_though_its_permit_was_lost(
     async with running(redis_url, bank):
         assert (await results_of(client, job, 2))[1].outcome is Outcome.PAID
     assert bank.calls["pay", job.reference] == 1
+
+
+@pytest.mark.parametrize("action", [Action.SUBMIT, Action.INQUIRE])
+async def test_what_people_have_failed_is_not_resubmitted_by_asking(
+    reach: Reach, client: Redis, redis_url: str, pool: Pool, action: Action
+) -> None:
+    """At a bank that is asked by submitting again, an absence after the verdict pays nobody."""
+    job = a_job()
+    await insert_intent(pool, job, state="FAILED")
+    await client.set(permit_for(job).key, f"TAKEN somebody {job.created_ms}")
+    if action is Action.INQUIRE:
+        await permits.bar(client, permit=permit_for(job), token="request.1")
+    await bury_job(client, job if action is Action.SUBMIT else asking(job))
+    await replay_all(reach, JOBS)
+    async with served(Bank(FenceKind.RESUBMIT)) as bank, running(redis_url, bank):
+        assert (await result_of(client, job)).code == "not_found"
+    assert bank.calls["inquire", job.reference] == 1
+    assert not bank.calls["pay", job.reference]
 
 
 async def test_what_was_never_begun_is_submitted_once(

@@ -403,6 +403,8 @@ async def test_a_barred_job_is_never_submitted_and_never_called_unsubmitted(clie
         assert await cancel(client, permit) is Cancelled.TAKEN
         assert not await permits.free_and_retry(client, held.member, held.id, permit=permit, token=token, delay_ms=0)
         assert not await permits.give_up(client, permit=permit, token=token)
+        taken_over = await permits.take_over(client, permit=permit, token=a_token())
+        assert (taken_over.status, taken_over.reason) == (Begin.INQUIRE, "barred"), "a PSP is not asked by resubmitting"
     assert (await permits.look(client, permit=taken)).won_ms == won_ms
 
 
