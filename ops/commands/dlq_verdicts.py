@@ -6,7 +6,7 @@ import typer
 
 from ops.commands.dlq_options import tell_missing
 from ops.commands.running import EXIT_WRONG, Confirm, Json, Reason, example, require_confirmed, run
-from ops.console import out, print_json, table
+from ops.console import err, out, print_json, table
 from ops.dlq.evidence import Evidence
 from ops.dlq.people import person
 from ops.dlq.reach import reach_stores
@@ -84,7 +84,7 @@ def void_(intent: IntentId, *, confirm: Confirm = False, reason: Reason = "", as
     elif done.won:
         out().print(f"{done.intent} is voided: the orchestrator releases what is held")
     if not done.won:
-        out().print(f"{done.intent} was not voided: its permit is {done.permit}, so it may have been submitted")
+        err().print(f"{done.intent} was not voided: its permit is {done.permit}, so it may have been submitted")
         raise typer.Exit(EXIT_WRONG)
 
 

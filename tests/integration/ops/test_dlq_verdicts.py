@@ -144,7 +144,7 @@ async def test_a_doubt_is_settled_by_two_people_with_evidence(scene: Scene, reac
     ]
     known = await read_submitted(reach.pool, str(intent))
     token: bytes = await scene.mesh.redis.execute_command("GET", permit_of(known.asked()).key)
-    assert token.startswith(f"TAKEN request.{number} ".encode())
+    assert token.startswith(f"TAKEN barred.request.{number} ".encode())
     assert not broken(await look(scene.mesh, allow_alerts=True))
 
 
@@ -269,6 +269,8 @@ async def test_a_void_wins_the_permit_or_is_refused(scene: Scene, reach: Reach) 
     for intent in (taken, lost):
         assert not (await foresee_void(reach, str(intent))).safe
         assert not (await void(reach, str(intent), actor="ann@ops1", reason="x")).won
+    refused = await typed(scene.mesh.settings, "dlq", "void", str(taken), "--confirm", "--reason", "x", "--json")
+    assert (refused.code, refused.json["won"], "was not voided" in refused.errors) == (1, False, True)
     assert await words(scene) == []
     assert (await foresee_void(reach, str(free))).safe
     assert (await void(reach, str(free), actor="ann@ops1", reason="x")).permit is Cancelled.CANCELLED
