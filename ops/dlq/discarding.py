@@ -22,7 +22,7 @@ from orchestrator.drafts import Draft, record_drafts
 from orchestrator.plan import PlanKind, Refusal
 from orchestrator.records import Record, Stored, read_intents, record_decisions
 from orchestrator.saga import Decision
-from shared.contracts import Action, IntentMessage, JobMessage, OpenAccountMessage, ResultMessage
+from shared.contracts import Action, IntentMessage, JobMessage, OpenAccountMessage, Outcome, ResultMessage
 from shared.db.failures import database
 from shared.errors import Permanent, Transient, violated
 from shared.ids import IntentId, Phase, parse_intent_id, partition_of
@@ -40,6 +40,7 @@ CODE: Final = "operator_discarded"
 _DETAIL: Final = "an operator ended it after it could not be processed; no money was held"
 _FIELD: Final = "record"
 _ROUNDS_MAX: Final = 8
+_MONEY: Final = frozenset({Outcome.PAID, Outcome.REVERSED})
 
 
 class NotDiscarded(Permanent):
@@ -92,7 +93,7 @@ async def foresee_discard(reach: Reach, stream: str, record: DeadLetterRecord) -
         return DiscardProspect(address, intent, safe, ends, markers, why)
 
     if isinstance(content, JobMessage | ResultMessage) or not stream.startswith("intents."):
-        safe, why = _psp_may_go(content, stored)
+        safe, why = await _unheard_money(reach, content) or _psp_may_go(content, stored)
         return prospect(why, safe=safe)
     marker = _marker(stream, intent)
     accepted = await _exists(reach.redis, marker)
@@ -148,6 +149,22 @@ def _psp_may_go(content: Content | Unreadable, stored: Stored | None) -> tuple[b
     if stored.state in TERMINAL:
         return True, f"its intent is {stored.state} already"
     return False, f"its intent is {stored.state}: replay it, void it, or settle or fail it by evidence first"
+
+
+async def _unheard_money(reach: Reach, content: Content | Unreadable) -> tuple[bool, str] | None:
+    """Refuse to drop a word of money that the books have not heard, whatever became of its intent."""
+    if not isinstance(content, ResultMessage) or content.outcome not in _MONEY:
+        return None
+    with database():
+        heard = await reach.pool.fetchval(statement("dlq/heard_money"), content.psp, *_named(content))
+    if heard:
+        return None
+    return False, f"it says {content.outcome}, and the books have not heard of that payment: replay it"
+
+
+def _named(content: ResultMessage) -> tuple[str | None, UUID | None, bool]:
+    intent = UUID(content.intent_id) if content.intent_id else None
+    return content.psp_transaction_id, intent, content.outcome is Outcome.REVERSED
 
 
 async def _keep(

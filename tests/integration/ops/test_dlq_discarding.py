@@ -13,7 +13,7 @@ from ops.dlq.reach import Reach
 from orchestrator.drafts import Draft, record_drafts
 from orchestrator.legs import internal_legs
 from orchestrator.plan import Plan
-from shared.contracts import Envelope, IntentMessage, Kind
+from shared.contracts import Envelope, IntentMessage, Kind, Outcome, Source, result_envelope
 from shared.ids import IntentId
 from shared.sealing import unseal
 from shared.states import IntentState
@@ -23,6 +23,7 @@ from shared.streams.verdicts import Fields
 from tests.integration.adapters.runtime.scene import a_job
 from tests.integration.ops.conftest import Mesh
 from tests.integration.ops.dlq_scene import bury, bury_job, insert_intent, reaching
+from tests.integration.ops.psp_scene import PspScene, collected
 from tests.integration.orchestrator.world import intent_entry, message, new_id, p2p
 from tests.integration.streams.scene import envelope_fields
 
@@ -135,6 +136,28 @@ async def test_a_job_goes_only_once_its_intent_is_decided(mesh: Mesh, reach: Rea
     await mesh.pool.execute("UPDATE pm.intent SET state = 'SETTLED' WHERE id = $1", UUID(job.intent_id))
     done = await taken_away(reach, stream)
     assert (done.ended, done.gone) == (False, False)
+    assert await mesh.redis.xlen(keys.dlq(stream)) == 0
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PAID, Outcome.REVERSED])
+@pytest.mark.parametrize("callback", [False, True])
+async def test_a_word_of_money_goes_only_once_the_books_have_heard_it(
+    mesh: Mesh, reach: Reach, outcome: Outcome, *, callback: bool
+) -> None:
+    """The intent has ended, and somebody pays once more, or the PSP takes it back: only that record tells of it."""
+    scene = PspScene(mesh.world)
+    await scene.set_up()
+    intent = await collected(scene)
+    name = "second" if outcome is Outcome.PAID else f"T-{intent}"
+    word = scene.said(intent, outcome, psp="qp", psp_transaction_id=name, amount_minor=500, currency="RUB")
+    nameless = {"intent_id": None, "attempt": 0, "action": None, "source": Source.CALLBACK}
+    stream = keys.results("qp")
+    died = word.model_copy(update=nameless) if callback else word
+    await bury(mesh.redis, stream, [result_envelope(died).fields()])
+    with pytest.raises(NotDiscarded, match="have not heard"):
+        await taken_away(reach, stream)
+    await scene.hear(word)
+    assert not (await taken_away(reach, stream)).gone
     assert await mesh.redis.xlen(keys.dlq(stream)) == 0
 
 
