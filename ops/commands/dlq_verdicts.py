@@ -22,6 +22,7 @@ from ops.dlq.requests import (
     decline,
     find_request,
     list_requests,
+    other_amount,
     request_verdict,
 )
 from ops.dlq.voiding import Voided, VoidProspect, foresee_void, void
@@ -130,14 +131,15 @@ def approve_(
 ) -> None:
     """Approve what somebody else asked for, and say the verdict; or decline it."""
 
-    async def foreseen() -> Request:
+    async def foreseen() -> tuple[Request, str]:
         settings = find_settings()
         async with reach_stores(settings) as reach:
             request = await find_request(reach, number)
             if not declining:
                 check_people(request, Person(approved_by, person(settings)))
-                await check_request(reach, request)
-            return request
+                job = await check_request(reach, request)
+                return request, other_amount(request.amount_minor, job)
+            return request, ""
 
     async def work() -> Request:
         settings = find_settings()
@@ -146,9 +148,9 @@ def approve_(
             return await deed(reach, number, Person(approved_by, person(settings)), reason=reason)
 
     if not confirm or not reason.strip():
-        found = run(foreseen())
+        found, warning = run(foreseen())
         _show(found, as_json=as_json)
-        what = "close the request without a verdict" if declining else _verdict_words(found)
+        what = "close the request without a verdict" if declining else _verdict_words(found) + warning
         require_confirmed(confirm=confirm, reason=reason, what=what)
     _show(run(work()), as_json=as_json)
 
@@ -185,22 +187,22 @@ def _request(
     psp_transaction_id: str | None = None,
     amount_minor: int | None = None,
 ) -> None:
-    async def work(*, really: bool) -> int | None:
+    async def work(*, really: bool) -> tuple[int | None, str]:
         settings = find_settings()
         claim = Claim(kind, intent, Evidence.read(evidence), psp_transaction_id, amount_minor)
         who = Person(requested_by, person(settings))
         async with reach_stores(settings) as reach:
             if really:
-                return await request_verdict(reach, claim, who, reason=reason)
-            await check_claim(reach, claim)
-            return None
+                return await request_verdict(reach, claim, who, reason=reason), ""
+            _, job = await check_claim(reach, claim)
+            return None, other_amount(amount_minor, job)
 
     really = confirm and bool(reason.strip())
-    number = run(work(really=really))
+    number, warning = run(work(really=really))
     if as_json:
         print_json({"request": number, "intent": intent, "kind": kind})
     if number is None:
-        paid = "" if amount_minor is None else f" as paid: {amount_minor} minor units, {psp_transaction_id}"
+        paid = "" if amount_minor is None else f" as paid: {amount_minor} minor units, {psp_transaction_id}{warning}"
         what = f"ask for {intent} to {kind}{paid}; somebody other than {requested_by} has to approve it"
         require_confirmed(confirm=confirm, reason=reason, what=what)
     elif not as_json:

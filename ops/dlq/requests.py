@@ -41,6 +41,9 @@ TAKEN_MS_MIN: Final = 600_000
 _FIELD: Final = "evidence"
 _TRANSACTION_MAX: Final = 128
 _LISTED_MAX: Final = 200
+_PAID_ALREADY: Final = (
+    "SELECT intent_id FROM pm.psp_tx_map WHERE psp = $1 AND psp_transaction_id = $2 AND intent_id <> $3"
+)
 
 
 class Kind(StrEnum):
@@ -120,7 +123,18 @@ async def check_claim(reach: Reach, claim: Claim) -> tuple[Submitted, JobMessage
             raise BadInput("say which payment of the PSP it is: --psp-transaction-id")
         if amount is None or not 0 < amount <= AMOUNT_MINOR_MAX:
             raise BadInput("say what the PSP paid, in minor units: --amount-minor")
+        with database():
+            other = await reach.pool.fetchval(_PAID_ALREADY, job.psp, name, known.intent)
+        if other is not None:
+            raise BadInput(f"{name} has paid intent {other}: one payment settles one intent", code="known_payment")
     return known, job
+
+
+def other_amount(paid_minor: int | None, job: JobMessage) -> str:
+    """Warn of a payment that is not what was planned; nothing, where it is."""
+    if paid_minor is None or paid_minor == job.amount_minor:
+        return ""
+    return f" (NOT the {job.amount_minor} {job.currency} in minor units that were planned: look again)"
 
 
 async def request_verdict(reach: Reach, claim: Claim, person: Person, *, reason: str) -> int:

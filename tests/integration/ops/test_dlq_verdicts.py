@@ -211,6 +211,23 @@ async def test_approving_again_carries_on_what_was_interrupted(scene: Scene, rea
         await approve(reach, number, BO, reason="once more")
 
 
+async def test_one_payment_settles_one_intent_and_a_slip_in_its_amount_is_shouted(scene: Scene) -> None:
+    """The statement that closed one doubt closes no other; both people are told of an amount that nobody planned."""
+    first, intent, settings = await scene.paying(100), await in_doubt(scene), scene.mesh.settings
+    await scene.told(first, Outcome.PAID, amount_minor=100)
+    asking = ("dlq", "settle", str(intent), "--evidence", STATEMENT, "--requested-by", "Ann Lee")
+    reused = await typed(settings, *asking, "--psp-transaction-id", f"T-{first}", "--amount-minor", "300")
+    assert (reused.code, "one payment settles one intent" in reused.errors) == (2, True)
+    slip = (*asking, "--psp-transaction-id", "T1", "--amount-minor", "3")
+    assert "NOT the 300 THB" in (await typed(settings, *slip)).errors
+    asked = await typed(settings, *slip, "--confirm", "--reason", "x", "--json", environ={"LOGNAME": "ann"})
+    await scene.mesh.pool.execute("UPDATE pm.operator_request SET requester = 'ann@here'")
+    dry = await typed(settings, "dlq", "approve", str(asked.json["request"]), "--approved-by", "Bo Chan")
+    assert "NOT the 300 THB" in dry.errors
+    right = await typed(settings, *asking, "--psp-transaction-id", "T1", "--amount-minor", "300")
+    assert "planned" not in right.errors
+
+
 async def test_nobody_says_unpaid_while_somebody_may_be_sending(scene: Scene, reach: Reach) -> None:
     """A permit that was taken a moment ago: the PSP may hear of it after its settlement file was written."""
     intent = await in_doubt(scene, taken_s_ago=30)
