@@ -42,6 +42,9 @@ LIFE_MS: Final = 24 * 3_600_000
 SKEW_MS: Final = 300_000
 """How far in the future a job may have been created; beyond it the age of the job means nothing."""
 
+BARRED_BY: Final = "barred."
+"""What the token begins with under which a permit was barred; the scripts write and read it."""
+
 _BEGIN: Final = Script("begin_submit", "pending", "permit")
 _TAKE_OVER: Final = Script("take_over", "pending", "permit")
 _WIN_CANCELLED: Final = Script("win_cancelled", "pending", "permit")

@@ -201,6 +201,9 @@ def _reference(fact: Fact) -> Iterable[Event]:
 
 def _permit(fact: Fact) -> Iterable[Event]:
     body = fact.body
+    if body.get("barred"):
+        yield Event(fact.at, "permit", f"the permit is barred: {body['psp']} is only asked about it from now on", body)
+        return
     text = (
         f"an adapter takes the permit to submit to {body['psp']}: from here on the call may have happened"
         if body["state"] == "TAKEN"

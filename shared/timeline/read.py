@@ -21,6 +21,7 @@ from shared.ids import IntentId, partition_of
 from shared.streams import keys
 from shared.streams.client import command, server
 from shared.streams.dead_letters import DeadLetterRecord, find_records
+from shared.streams.permits import BARRED_BY
 from shared.timeline.story import Fact, Known
 
 FACTS_MAX: Final = 1000
@@ -91,6 +92,8 @@ async def _permits(redis: Redis, known: Known) -> list[Fact]:
             body = {"psp": plan["psp"], "attempt": plan["attempt"], "state": state}
             if state == "CANCELLED":
                 body["who"] = who
+            if who.startswith(BARRED_BY):
+                body["barred"] = True
             found.append(Fact(known.intent, "permit", _at(int(ms)), body))
     return found
 

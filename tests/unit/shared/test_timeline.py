@@ -219,6 +219,8 @@ def test_a_time_out_and_its_inquiry_are_told_in_order() -> None:
         (said("NOT_FOUND", 1, fenced=True), "psp", "ipps answers submit: NOT_FOUND fenced"),
         (fact("permit", 1, psp="ipps", attempt=1, state="CANCELLED", who="poller"), "permit",
          "the permit is cancelled by poller: it was never submitted to ipps and never will be"),
+        (fact("permit", 1, psp="ipps", attempt=1, state="TAKEN", barred=True), "permit",
+         "the permit is barred: ipps is only asked about it from now on"),
         (step(2, "VALIDATED", "REJECTED", 1, "insufficient_funds"), "state",
          "VALIDATED → REJECTED because of insufficient_funds: refused, no money was held"),
         (fact("deed", 1, actor="ann@desk", action="dlq.void", reason="a wrong number", detail=None), "operator",
