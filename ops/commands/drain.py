@@ -71,6 +71,9 @@ def drain(
 
 
 def _reopen(psp: str | None, *, confirm: bool, reason: str, as_json: bool) -> None:
+    if as_json and not (confirm and reason.strip()):
+        print_json({"reopened": []})
+
     async def work() -> list[str]:
         require_confirmed(confirm=confirm, reason=reason, what=f"take on new work again{f' for {psp}' if psp else ''}")
         async with open_stores(find_settings()) as stores:

@@ -153,6 +153,8 @@ async def test_the_command_is_a_dry_run_until_it_is_confirmed(environ: Mesh) -> 
     status, said = await paymesh("drain", "--confirm", "--reason", "moving", "--timeout", "20s")
     assert (status, "empty" in said) == (0, True)
     assert (await paymesh("drain", "--reopen"))[0] == 0
+    dry = await paymesh("drain", "--reopen", "--json")
+    assert (dry[0], json.loads(dry[1].partition("nothing was done")[0])) == (0, {"reopened": []})
     assert await intake.closures(environ.pool)
     _, said = await paymesh("drain", "--reopen", "--confirm", "--reason", "moved")
     assert "open again: drain" in said
