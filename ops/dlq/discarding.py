@@ -142,8 +142,8 @@ def pack(fields: Fields) -> str:
 
 def _psp_may_go(content: Content | Unreadable, stored: Stored | None) -> tuple[bool, str]:
     """Say whether a job or a result may go: a question that is lost is asked again, anything else is not."""
-    if isinstance(content, JobMessage) and content.action is not Action.SUBMIT:
-        return True, f"it only asks the PSP to {content.action}: the poller asks again"
+    if isinstance(content, JobMessage) and content.action is Action.INQUIRE:
+        return True, "it only asks the PSP what became of it: the poller asks again"
     if stored is None:
         return True, "the log knows no intent of that name"
     if stored.state in TERMINAL:

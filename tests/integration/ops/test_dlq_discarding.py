@@ -13,14 +13,14 @@ from ops.dlq.reach import Reach
 from orchestrator.drafts import Draft, record_drafts
 from orchestrator.legs import internal_legs
 from orchestrator.plan import Plan
-from shared.contracts import Envelope, IntentMessage, Kind, Outcome, Source, result_envelope
+from shared.contracts import Action, Envelope, IntentMessage, Kind, Outcome, Source, result_envelope
 from shared.ids import IntentId
 from shared.sealing import unseal
 from shared.states import IntentState
 from shared.streams import keys
 from shared.streams.dead_letters import read_page, read_record, redrive
 from shared.streams.verdicts import Fields
-from tests.integration.adapters.runtime.scene import a_job
+from tests.integration.adapters.runtime.scene import a_job, asking
 from tests.integration.ops.conftest import Mesh
 from tests.integration.ops.dlq_scene import bury, bury_job, insert_intent, reaching
 from tests.integration.ops.psp_scene import PspScene, collected
@@ -125,9 +125,10 @@ async def test_what_was_accepted_and_cannot_be_read_stays(mesh: Mesh, reach: Rea
     assert await mesh.redis.exists(keys.acc(0, intent))
 
 
-async def test_a_job_goes_only_once_its_intent_is_decided(mesh: Mesh, reach: Reach) -> None:
-    """Void it, or wait; afterwards it may go."""
-    job = a_job()
+@pytest.mark.parametrize("action", [Action.SUBMIT, Action.CANCEL])
+async def test_a_job_goes_only_once_its_intent_is_decided(mesh: Mesh, reach: Reach, action: Action) -> None:
+    """Void it, or wait; afterwards it may go. Nobody else remembers that somebody wanted it given up."""
+    job = asking(a_job(), action)
     stream = keys.jobs(job.psp)
     await insert_intent(mesh.pool, job, state="IN_DOUBT")
     await bury_job(mesh.redis, job)
