@@ -38,6 +38,8 @@ from shared.streams.permits import PermitState, Seen
 CODE: Final = "operator_decision"
 TAKEN_MS_MIN: Final = 600_000
 """How long a permit has been TAKEN before people may say that nothing was paid: whoever has it may be sending."""
+QUIET_MS: Final = 60_000
+"""How long nobody else has touched a permit by then: an adapter holds no entry for longer."""
 _FIELD: Final = "evidence"
 _TRANSACTION_MAX: Final = 128
 _LISTED_MAX: Final = 200
@@ -242,6 +244,7 @@ async def approve(reach: Reach, number: int, person: Person, *, reason: str) -> 
     # From here on it is decided; whatever fails, approving again goes on.
     replicas = await reach.replicas()
     before = await permits.bar(reach.redis, permit=permit_of(job), token=f"request.{number}", replicas=replicas)
+    _check_quiet(request, before)
     verdict = result_envelope(_verdict(request, job))
     await append_entry(reach.redis, keys.results(job.psp), verdict, replicas=replicas)
     await _carried_out(reach, request, person, reason, detail | {"permit_before": before.state})
@@ -314,6 +317,18 @@ def _check_rest(request: Request, seen: Seen) -> None:
     if left_ms > 0:
         raise Transient(
             f"its permit was taken a moment ago, and whoever has it may be sending: approve in {left_ms // 1000 + 1} s",
+            code="too_early",
+        )
+
+
+def _check_quiet(request: Request, before: Seen) -> None:
+    """Refuse to say that nothing was paid while somebody who took it over may be asking by submitting it again."""
+    if request.kind is not Kind.FAIL or before.state is not PermitState.TAKEN or before.written_ms is None:
+        return
+    left_ms = before.written_ms + min(QUIET_MS, TAKEN_MS_MIN) - before.now_ms
+    if left_ms > 0:
+        raise Transient(
+            f"it is barred; somebody may be asking the PSP by submitting it again: approve in {left_ms // 1000 + 1} s",
             code="too_early",
         )
 

@@ -146,12 +146,14 @@ class Seen:
         stale: why it cannot be won any more, ``epoch``, ``age`` or ``clock``; empty where it can.
         won_ms: when it was won first; None where it is absent.
         now_ms: the server's clock.
+        written_ms: when it was written last, or barred first; what `bar` alone tells.
     """
 
     state: PermitState
     stale: str
     won_ms: int | None
     now_ms: int
+    written_ms: int | None = None
 
 
 async def begin_submit(
@@ -233,8 +235,8 @@ async def bar(client: Redis, *, permit: PermitFor, token: str, replicas: Replica
     reply, short = await _written(client, _BAR, [permit.key], (token, LIFE_MS), replicas)
     if short:
         raise Transient(short, code="too_few_replicas")
-    state, won_ms, now_ms = reply
-    return Seen(PermitState(state.decode()), "", _ms(won_ms), int(now_ms))
+    state, won_ms, now_ms, written_ms = reply
+    return Seen(PermitState(state.decode()), "", _ms(won_ms), int(now_ms), _ms(written_ms))
 
 
 async def free_and_retry(

@@ -80,7 +80,8 @@ async def in_doubt(scene: Scene, *, taken_s_ago: int = 3600) -> IntentId:
     assert (await scene.state(intent))[0] == "IN_DOUBT"
     key = keys.permit("ipps", str(intent), 1, "IPPS_WITHDRAWAL")
     seconds, _ = await scene.mesh.redis.time()
-    await scene.mesh.redis.set(key, f"TAKEN somebody {(seconds - taken_s_ago) * 1000}", px=LIFE_MS)
+    taken_ms = (seconds - taken_s_ago) * 1000
+    await scene.mesh.redis.set(key, f"TAKEN somebody {taken_ms}", px=LIFE_MS - taken_s_ago * 1000)
     return intent
 
 
@@ -236,6 +237,22 @@ async def test_nobody_says_unpaid_while_somebody_may_be_sending(scene: Scene, re
         await approve(reach, number, BO, reason="looked too")
     assert await words(scene) == []
     assert (await find_request(reach, number)).decision is None
+
+
+async def test_nobody_says_unpaid_while_somebody_may_be_asking_by_submitting_again(scene: Scene, reach: Reach) -> None:
+    """Sent an hour ago, taken over just now: it is barred first, and the verdict waits until that is over."""
+    intent = await in_doubt(scene)
+    permit = permit_of((await read_submitted(reach.pool, str(intent))).asked())
+    assert (await permits.take_over(scene.mesh.redis, permit=permit, token="somebody")).status is permits.Begin.GO
+    number = await request_verdict(reach, failing(intent), ANN, reason="not in the file")
+    for _ in range(2):
+        with pytest.raises(Transient, match="submitting it again"):
+            await approve(reach, number, BO, reason="looked too")
+        assert await words(scene) == []
+    assert (await permits.take_over(scene.mesh.redis, permit=permit, token="somebody")).reason == "barred"
+    await scene.mesh.redis.pexpire(permit.key, LIFE_MS - 61_000)
+    await approve(reach, number, BO, reason="looked too")
+    assert (await heard(scene)).outcome is Outcome.DECLINED
 
 
 async def test_only_doubts_are_closed_and_one_request_at_a_time(scene: Scene, reach: Reach) -> None:
