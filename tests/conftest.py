@@ -5,6 +5,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -115,12 +116,9 @@ def keyring() -> KeyRing:
     return KeyRing.parse(_KEYRING)
 
 
-@pytest.fixture(scope="session")
-def tigerbeetle_addresses() -> Iterator[str]:
-    """The address of a TigerBeetle cluster that lives as long as the session; ids must be the test's own.
-
-    Mark its tests ``@pytest.mark.tigerbeetle``.
-    """
+@contextmanager
+def running_tigerbeetle() -> Iterator[str]:
+    """Run a cluster of one's own, for whoever installs a mesh: a ledger belongs to one for ever. Gives its address."""
     binary = tigerbeetle_binary()
     if binary is None:
         pytest.skip("no TigerBeetle server on PATH or in TIGERBEETLE_BIN")
@@ -133,3 +131,13 @@ def tigerbeetle_addresses() -> Iterator[str]:
     finally:
         server.stop()
         shutil.rmtree(data, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def tigerbeetle_addresses() -> Iterator[str]:
+    """The address of a TigerBeetle cluster that lives as long as the session; ids must be the test's own.
+
+    Mark its tests ``@pytest.mark.tigerbeetle``.
+    """
+    with running_tigerbeetle() as addresses:
+        yield addresses

@@ -14,6 +14,7 @@ import redis as redis_sync
 from ops.embedded.server import Server, free_port, stop_together
 from ops.embedded.valkey import _program
 from shared.sealing import generate
+from tests.conftest import running_tigerbeetle
 from tests.integration.compose.machine import Machine
 from tests.unit.compose.cases import OURS
 from tests.unit.compose.reading import ADAPTERS, FILES, MESH, ComposeFile
@@ -61,10 +62,10 @@ def valkey_port(tmp_path: Path, closing: ExitStack) -> int:
 
 @pytest.fixture
 def mesh(
-    request: pytest.FixtureRequest, ledger: str, tmp_path: Path, keyring_file: Path, valkey_port: int, database: str
+    ledger: str, tmp_path: Path, keyring_file: Path, valkey_port: int, database: str, closing: ExitStack
 ) -> Machine:
     """The mesh's services over real stores."""
-    addresses = request.getfixturevalue("tigerbeetle_addresses") if ledger == "tigerbeetle" else ""
+    addresses = closing.enter_context(running_tigerbeetle()) if ledger == "tigerbeetle" else ""
     places = {
         "valkey:6379": f"127.0.0.1:{valkey_port}",
         "DATABASE_URL": database,
