@@ -32,6 +32,9 @@ ELSEWHERE: Final = frozenset(
 
 _PORT_MAX: Final = 65_535
 
+Environment = Literal["production", "development", "test"]
+"""What something is for; the careful one is the default."""
+
 
 class BadConfig(Misconfigured):
     """The environment does not describe a process that may start."""
@@ -54,9 +57,8 @@ class StreamSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", validation_alias="PAYMESH_LOG_LEVEL"
     )
-    environment: Literal["production", "development", "test"] = Field(
-        default="production", validation_alias="PAYMESH_ENVIRONMENT"
-    )
+    environment: Environment = Field(default="production", validation_alias="PAYMESH_ENVIRONMENT")
+    """What this process runs for; what its mesh is for stands in the database."""
 
     @field_validator("redis_url")
     @classmethod

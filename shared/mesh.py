@@ -7,7 +7,7 @@ copy then contradicts the others, and the start ends with a `StoreMismatch` that
 ==========  ====================================================================================
 store       what it carries
 ==========  ====================================================================================
-PostgreSQL  the row of `pm.mesh`: id, ledger kind, epoch, number of partitions, tick
+PostgreSQL  the row of `pm.mesh`: id, ledger kind, epoch, number of partitions, tick, what the mesh is for
 Redis       per slot the hash `mesh.{slot}`: id, epoch, tick; a slot per partition, and one per registered PSP
 ledger      an account that names the mesh, and one transfer of one unit per tick
 ==========  ====================================================================================
@@ -34,6 +34,7 @@ from asyncpg import exceptions as pg
 from asyncpg.pool import PoolConnectionProxy
 from redis.asyncio import Redis
 
+from shared.config import Environment
 from shared.db.failures import database
 from shared.db.pool import Pool
 from shared.errors import StoreMismatch
@@ -60,7 +61,8 @@ _READ: Final = """
 SELECT id, epoch, ledger_kind, partitions, tick, ARRAY(SELECT psp FROM pm.psp ORDER BY psp) AS psps FROM pm.mesh
 """
 _INSERT: Final = """
-INSERT INTO pm.mesh (id, ledger_kind, partitions) VALUES ($1, $2, $3) ON CONFLICT (singleton) DO NOTHING
+INSERT INTO pm.mesh (id, ledger_kind, partitions, environment) VALUES ($1, $2, $3, $4)
+ON CONFLICT (singleton) DO NOTHING
 """
 _CURE: Final = (
     "Stop here: money may have moved that it does not know of. Point the settings at the right server, or restore "
@@ -116,11 +118,18 @@ class LedgerMark(Protocol):
 
 
 async def install(
-    *, pool: Pool, redis: Redis, ledger: LedgerMark, ledger_kind: LedgerKind, partitions: int, new_id: UUID
+    *,
+    pool: Pool,
+    redis: Redis,
+    ledger: LedgerMark,
+    ledger_kind: LedgerKind,
+    partitions: int,
+    new_id: UUID,
+    environment: Environment = "production",
 ) -> MeshIdentity:
     """Make the three stores one mesh, or verify that they are one; safe to repeat and to interrupt.
 
-    `partitions` and `new_id` (a random UUID) count only the first time.
+    `partitions`, `new_id` (a random UUID) and `environment` count only the first time.
 
     Raises:
         StoreMismatch: a store belongs to another mesh, or has lost what it carried.
@@ -132,7 +141,7 @@ async def install(
         # Read after the others: an installation that runs at the same time starts with PostgreSQL.
         _refuse_used_stores(others)
         with database():
-            await pool.execute(_INSERT, new_id, ledger_kind, partitions)
+            await pool.execute(_INSERT, new_id, ledger_kind, partitions, environment)
         found = await _read_postgres(pool)
     identity, mark = _present(found)
     if mark.tick == 0:
@@ -257,6 +266,20 @@ async def read_identity(pool: Pool) -> tuple[MeshIdentity, Mark]:
         Transient, OutcomeUnknown: it is out of reach.
     """
     return _present(await _read_postgres(pool))
+
+
+async def read_environment(pool: Pool) -> Environment:
+    """Return what the mesh is for, as its first installation said; production, where nobody has said anything.
+
+    Raises:
+        Transient, OutcomeUnknown: PostgreSQL is out of reach.
+    """
+    with database():
+        try:
+            found: Environment | None = await pool.fetchval("SELECT environment FROM pm.mesh")
+        except (pg.UndefinedTableError, pg.UndefinedColumnError, pg.InvalidSchemaNameError):
+            return "production"
+    return found or "production"
 
 
 async def read_slots(redis: Redis, slots: Iterable[str]) -> list[Mark]:

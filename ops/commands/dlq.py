@@ -188,10 +188,11 @@ def replay_(
             return await _foresee_replay(reach, search)
 
     async def work() -> Replayed:
-        settings = find_settings()
-        async with reach_stores(settings) as reach:
+        async with reach_stores(find_settings()) as reach:
             search = await _search(reach, meant, psp, stream, limit=limit, scan_max=scan_max)
-            deed = Deed(person(settings), reason, {"limit": limit, "rate": rate, "wanted": _words(meant, psp, stream)})
+            deed = Deed(
+                await person(reach), reason, {"limit": limit, "rate": rate, "wanted": _words(meant, psp, stream)}
+            )
             with progress("put back") as advance:
                 return await replay(reach, search, deed, rate=rate, advance=advance)
 
@@ -248,7 +249,7 @@ def discard_(
         settings = find_settings()
         async with reach_stores(settings) as reach:
             search = await _search(reach, meant, psp, stream, limit=limit, scan_max=scan_max)
-            return await _discard_all(reach, search, settings.keyring(), person(settings), reason)
+            return await _discard_all(reach, search, settings.keyring(), await person(reach), reason)
 
     if not confirm or not reason.strip():
         _refuse(run(foreseen()), as_json=as_json, confirm=confirm, reason=reason)

@@ -67,9 +67,8 @@ def void_(intent: IntentId, *, confirm: Confirm = False, reason: Reason = "", as
             return await foresee_void(reach, intent)
 
     async def work() -> Voided:
-        settings = find_settings()
-        async with reach_stores(settings) as reach:
-            return await void(reach, intent, actor=person(settings), reason=reason)
+        async with reach_stores(find_settings()) as reach:
+            return await void(reach, intent, actor=await person(reach), reason=reason)
 
     if not confirm or not reason.strip():
         found = run(foreseen())
@@ -132,20 +131,18 @@ def approve_(
     """Approve what somebody else asked for, and say the verdict; or decline it."""
 
     async def foreseen() -> tuple[Request, str]:
-        settings = find_settings()
-        async with reach_stores(settings) as reach:
+        async with reach_stores(find_settings()) as reach:
             request = await find_request(reach, number)
             if not declining:
-                check_people(request, Person(approved_by, person(settings)))
+                check_people(request, Person(approved_by, await person(reach)))
                 job = await check_request(reach, request)
                 return request, other_amount(request.amount_minor, job)
             return request, ""
 
     async def work() -> Request:
-        settings = find_settings()
-        async with reach_stores(settings) as reach:
+        async with reach_stores(find_settings()) as reach:
             deed = decline if declining else approve
-            return await deed(reach, number, Person(approved_by, person(settings)), reason=reason)
+            return await deed(reach, number, Person(approved_by, await person(reach)), reason=reason)
 
     if not confirm or not reason.strip():
         found, warning = run(foreseen())
@@ -188,11 +185,10 @@ def _request(
     amount_minor: int | None = None,
 ) -> None:
     async def work(*, really: bool) -> tuple[int | None, str]:
-        settings = find_settings()
         claim = Claim(kind, intent, Evidence.read(evidence), psp_transaction_id, amount_minor)
-        who = Person(requested_by, person(settings))
-        async with reach_stores(settings) as reach:
+        async with reach_stores(find_settings()) as reach:
             if really:
+                who = Person(requested_by, await person(reach))
                 return await request_verdict(reach, claim, who, reason=reason), ""
             _, job = await check_claim(reach, claim)
             return None, other_amount(amount_minor, job)

@@ -76,6 +76,7 @@ def migrate(
         out().print(f"applied {name}")
     mesh = done.mesh
     out().print(
-        f"mesh {mesh.id}, epoch {mesh.epoch}, {mesh.partitions} partitions, ledger in {mesh.ledger_kind}",
+        f"mesh {mesh.id}, epoch {mesh.epoch}, {mesh.partitions} partitions, ledger in {mesh.ledger_kind}, "
+        f"for {done.environment}",
         soft_wrap=True,
     )

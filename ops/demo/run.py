@@ -24,7 +24,7 @@ from ops.embedded.stack import LedgerChoice, StackPlan, discard, running_stack
 from ops.install import install
 from ops.keys import NewSecret, create_key
 from ops.stores import open_stores
-from shared.config import StoreSettings
+from shared.config import Environment, StoreSettings
 
 _PERMISSIONS: Final = {
     "operations": ["P2P_TRANSFER", "ADJUSTMENT", "IPPS_WITHDRAWAL", "THAI_QR_PAY", "QP_TOPUP"],
@@ -44,7 +44,7 @@ async def demo(*, folder: Path, ledger: LedgerChoice, transfers: int, seed: int)
     keys: list[NewSecret] = []
 
     async def prepare(stores: Stores) -> None:
-        keys.append(await _make_key(stores.settings()))
+        keys.append(await _make_key(stores.settings(), plan.environment))
 
     console.print(f"starting a clean mesh in {folder}")
     async with running_stack(plan, prepare=prepare, say=console.print) as stack:
@@ -66,8 +66,8 @@ async def demo(*, folder: Path, ledger: LedgerChoice, transfers: int, seed: int)
     return right
 
 
-async def _make_key(settings: StoreSettings) -> NewSecret:
-    await install(settings)
+async def _make_key(settings: StoreSettings, embedded: Environment | None) -> NewSecret:
+    await install(settings, embedded=embedded)
     async with open_stores(settings) as stores:
         return await create_key(
             stores.pool,

@@ -35,7 +35,7 @@ async def dev(*, folder: Path, ledger: LedgerChoice, port: int | None, fresh: bo
 
     async def prepare(stores: Stores) -> None:
         settings = stores.settings()
-        await install(settings)
+        await install(settings, embedded=plan.environment)
         keys.append(await ensure_dev_key(folder, settings))
 
     console.print(f"starting the mesh in {folder}", soft_wrap=True)

@@ -1,6 +1,6 @@
 """Who does it: the name that was given, and the person whom the operating system knows.
 
-This module must never take one person for two.
+This module must never take one person for two, and never ask whoever sits at the terminal whether it may.
 """
 
 import os
@@ -8,16 +8,21 @@ import pwd
 import socket
 
 from ops.audit import actor
-from shared.config import StoreSettings
+from ops.dlq.reach import Reach
+from shared.mesh import read_environment
 
 
-def person(settings: StoreSettings) -> str:
+async def person(reach: Reach) -> str:
     """Return who sits at the terminal, ``user@host``.
 
-    In production that is the owner of the process, whatever the environment says. Elsewhere LOGNAME counts, as it
-    does for the audit log, so that one person can try what needs two.
+    In a mesh for production that is the owner of the process, whatever the environment says; what a mesh is for
+    stands in its database. Elsewhere LOGNAME counts, as it does for the audit log, so that one person can try what
+    needs two.
+
+    Raises:
+        Transient, OutcomeUnknown: the database is out of reach.
     """
-    if settings.environment != "production":
+    if await read_environment(reach.pool) != "production":
         return actor()
     user_id = os.getuid()
     try:

@@ -27,6 +27,7 @@ from ops.embedded.services import Stores, processes_default, service
 from ops.embedded.supervisor import Say, Supervisor
 from ops.embedded.tigerbeetle import tigerbeetle, tigerbeetle_binary
 from ops.embedded.valkey import valkey, valkey_url
+from shared.config import Environment
 
 _STORES = ("REDIS_URL", "DATABASE_URL", "TIGERBEETLE_ADDRESSES")
 
@@ -58,6 +59,13 @@ class StackPlan:
     def external(self) -> bool:
         """Whether any store is somebody else's: then nothing is deleted, here or there, lest the rest lag behind."""
         return any(self.environ.get(name) for name in _STORES)
+
+    @property
+    def environment(self) -> Environment | None:
+        """What the mesh is for, where all of its servers are ours; None: whoever installed it has said so."""
+        if self.external:
+            return None
+        return "production" if self.environ.get("PAYMESH_ENVIRONMENT") == "production" else "development"
 
 
 @dataclass(frozen=True, slots=True)

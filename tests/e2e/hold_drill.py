@@ -52,7 +52,7 @@ async def hold(folder: Path) -> None:
 
     async def prepare(stores: Stores) -> None:
         settings = stores.settings()
-        await install(settings, partitions=1)
+        await install(settings, partitions=1, embedded="test")
         async with open_stores(settings) as opened:
             ring = settings.keyring()
             keys.append(

@@ -331,6 +331,9 @@ async def test_two_people_close_a_doubt_at_the_terminal(scene: Scene) -> None:
     alone = await typed(settings, *agreeing, environ={"LOGNAME": "bo"})
     assert alone.code == 1
     assert "from somebody else" in alone.errors
+    for environment in ("test", "development"):
+        alone = await typed(settings, *agreeing, environ={"LOGNAME": "bo", "PAYMESH_ENVIRONMENT": environment})
+        assert (alone.code, "from somebody else" in alone.errors) == (1, True), environment
     listed = await typed(settings, "dlq", "requests", "--json")
     assert [one["decision"] for one in listed.json] == [None]
     assert "123-4-56789-0" not in listed.output + dry.output + asked.output
@@ -339,3 +342,18 @@ async def test_two_people_close_a_doubt_at_the_terminal(scene: Scene) -> None:
     assert done.code == 0, done.errors
     await heard(scene)
     assert (await scene.state(intent))[0] == "SETTLED"
+
+
+async def test_one_person_may_be_two_in_a_mesh_that_is_for_tests(scene: Scene) -> None:
+    """Its database says so, and no setting: LOGNAME counts there, and one name is still one person."""
+    intent, settings = await in_doubt(scene), scene.mesh.settings
+    await scene.mesh.pool.execute("UPDATE pm.mesh SET environment = 'test'")
+    sure = ("--confirm", "--reason", "IPPS confirms")
+    asked = await typed(
+        settings, "dlq", "settle", str(intent), "--psp-transaction-id", "T1", "--amount-minor", "300", "--evidence",
+        STATEMENT, "--requested-by", "Ann Lee", *sure, "--json", environ={"LOGNAME": "ann"},
+    )  # fmt: skip
+    agreeing = ("dlq", "approve", str(asked.json["request"]), "--approved-by", "Bo Chan", *sure)
+    assert (await typed(settings, *agreeing, environ={"LOGNAME": "ann"})).code == 1
+    done = await typed(settings, *agreeing, environ={"LOGNAME": "bo", "PAYMESH_ENVIRONMENT": "production"})
+    assert done.code == 0, done.errors

@@ -172,6 +172,15 @@ async def test_a_child_that_can_no_longer_start_ends_the_block(folder: Path) -> 
     wait_gone(children)
 
 
+def test_a_mesh_is_for_development_only_where_its_servers_are_ours(folder: Path) -> None:
+    """One server of somebody else's is enough to leave what its mesh is for alone."""
+    ours = {"PATH": "/bin"}
+    assert StackPlan(folder=folder, environ=ours).environment == "development"
+    assert StackPlan(folder=folder, environ=ours | {"PAYMESH_ENVIRONMENT": "production"}).environment == "production"
+    for name in ("DATABASE_URL", "REDIS_URL", "TIGERBEETLE_ADDRESSES"):
+        assert StackPlan(folder=folder, environ=ours | {name: "theirs"}).environment is None
+
+
 async def test_a_service_that_cannot_start_is_named_with_its_last_words(folder: Path) -> None:
     """A setting that does not exist stops the start; nothing is left."""
     before = {*psutil.Process().children()}

@@ -6,10 +6,17 @@ from uuid import UUID
 import pytest
 
 from ops.install import install
+from shared.config import Environment, StoreSettings
 from shared.db.migrations import TRUNK, read_migrations
 from shared.errors import StoreMismatch
 from shared.ledger.postgres import MIGRATIONS
+from shared.mesh import read_environment
 from tests.integration.ops.conftest import Mesh
+
+
+def told(settings: StoreSettings, environment: Environment) -> StoreSettings:
+    """The settings of somebody who sets PAYMESH_ENVIRONMENT."""
+    return settings.model_copy(update={"environment": environment})
 
 
 async def test_installing_again_changes_nothing(mesh: Mesh) -> None:
@@ -29,8 +36,7 @@ async def test_installing_with_more_partitions_adds_them(mesh: Mesh) -> None:
 
 async def test_several_may_install_at_once(mesh: Mesh) -> None:
     """Every pod of a deployment migrates at its start: one identity for all."""
-    await mesh.pool.execute("DROP SCHEMA pm CASCADE; DROP SCHEMA ledger CASCADE; DELETE FROM public.pm_migrations")
-    await mesh.redis.flushall()
+    await emptied(mesh)
     done = await asyncio.gather(*(install(mesh.settings) for _ in range(4)))
     assert len({one.mesh for one in done}) == 1
     series = (*read_migrations(TRUNK), *read_migrations(MIGRATIONS))
@@ -50,3 +56,39 @@ async def test_a_streams_server_that_was_emptied_stops_the_installation(mesh: Me
     with pytest.raises(StoreMismatch, match="Redis"):
         await install(mesh.settings)
     assert isinstance(mesh.installed.mesh.id, UUID)
+
+
+async def test_what_a_mesh_is_for_is_said_once(mesh: Mesh) -> None:
+    """By whoever installs it first, and for production where nobody says anything; no setting changes it later."""
+    assert (mesh.installed.environment, await read_environment(mesh.pool)) == ("production", "production")
+    lowered = await install(told(mesh.settings, "test"))
+    assert (lowered.environment, await read_environment(mesh.pool)) == ("production", "production")
+    await emptied(mesh)
+    assert (await install(told(mesh.settings, "test"))).environment == "test"
+    assert (await install(mesh.settings)).environment == "test"
+
+
+async def test_a_mesh_from_before_is_for_production_unless_its_servers_are_ours(mesh: Mesh) -> None:
+    """An upgrade cannot know; `paymesh dev`, which runs the database itself, does."""
+    await mesh.pool.execute(
+        "ALTER TABLE pm.mesh DROP COLUMN environment;"
+        "DELETE FROM public.pm_migrations WHERE name = '0005_environment.sql'"
+    )
+    assert await read_environment(mesh.pool) == "production"
+    upgraded = await install(told(mesh.settings, "test"))
+    assert (upgraded.applied, upgraded.environment) == (("0005_environment.sql",), "production")
+    assert (await install(mesh.settings, embedded="development")).environment == "development"
+
+
+async def test_a_database_without_a_mesh_is_taken_for_production(mesh: Mesh) -> None:
+    """The careful answer, whatever is missing."""
+    await mesh.pool.execute("DELETE FROM pm.mesh")
+    assert await read_environment(mesh.pool) == "production"
+    await emptied(mesh)
+    assert await read_environment(mesh.pool) == "production"
+
+
+async def emptied(mesh: Mesh) -> None:
+    """Leave nothing of the mesh in any store."""
+    await mesh.pool.execute("DROP SCHEMA pm CASCADE; DROP SCHEMA ledger CASCADE; DELETE FROM public.pm_migrations")
+    await mesh.redis.flushall()
