@@ -16,8 +16,9 @@ from reconciler.consumers import SILENT_MS, groups
 from shared.streams import keys
 from shared.streams.breaker import BreakerState, read_breaker
 from shared.streams.client import no_group, server
-from shared.streams.dead_letters import Reason, counts
+from shared.streams.dead_letters import Reason, counts, read_page
 from shared.streams.script import Script
+from shared.streams.verdicts import ENTRIES_MAX
 
 SAMPLE: Final = 500
 """How many pending entries of a stream are looked at one by one, the oldest."""
@@ -25,6 +26,8 @@ READING_MS: Final = 60_000
 """Whoever lives asks for entries more often than this."""
 HOLDING_MS: Final = 600_000
 """For how long entries may stay with a silent consumer before somebody should have taken them over."""
+REPLAYS_MIN: Final = 3
+"""What has died again after so many times of being put back does not mend by itself."""
 _FIND_GHOSTS: Final = Script("find_ghosts")
 _CLI: Final = 'redis-cli -u "$REDIS_URL"'
 _FOR_PEOPLE: Final = frozenset({Reason.INVARIANT, Reason.GHOST})
@@ -51,6 +54,8 @@ class Seen:
     dead: Mapping[str, int]
     ghosts: tuple[str, ...] = ()
     sampled: int = 0
+    stubborn: tuple[str, ...] = ()
+    """Of the oldest dead letters that the reconciler puts back: why those died that have died again and again."""
 
     @property
     def read(self) -> bool:
@@ -68,7 +73,8 @@ async def look_at_streams(redis: Redis, *, partitions: int, psps: Sequence[str])
     with server():
         for stream, group in groups(partitions, psps):
             seen = await see(redis, stream, group)
-            found += [*group_faults(seen), *ghost_faults(seen), *consumer_faults(seen), *dead_letter_faults(seen)]
+            found += [*group_faults(seen), *ghost_faults(seen), *consumer_faults(seen)]
+            found += [*dead_letter_faults(seen), *stubborn_faults(seen)]
         for psp in psps:
             found += breaker_faults(psp, (await read_breaker(redis, psp)).state)
     return found
@@ -82,11 +88,12 @@ async def see(redis: Redis, stream: str, group: str) -> Seen:
         pipeline.xinfo_consumers(stream, group)
         length, pending, consumers = await pipeline.execute(raise_on_error=False)
     dead = await counts(redis, stream)
+    stubborn = await _stubborn(redis, stream, dead)
     for reply in (length, pending, consumers):
         if isinstance(reply, Exception) and not _absent(reply):
             raise reply
     if isinstance(pending, Exception) or isinstance(consumers, Exception):
-        return Seen(stream, group, length, None, (), dead)
+        return Seen(stream, group, length, None, (), dead, stubborn=stubborn)
     sampled, ghosts = 0, []
     if pending["pending"]:
         sampled, ghosts = await _FIND_GHOSTS.run(redis, [stream], [group, SAMPLE])
@@ -99,6 +106,7 @@ async def see(redis: Redis, stream: str, group: str) -> Seen:
         dead=dead,
         ghosts=tuple(ghost.decode() for ghost in ghosts),
         sampled=sampled,
+        stubborn=stubborn,
     )
 
 
@@ -146,13 +154,23 @@ def consumer_faults(seen: Seen) -> Iterator[Finding]:
 
 def dead_letter_faults(seen: Seen) -> Iterator[Finding]:
     """Say which dead letters wait for people; intents of most kinds are put back by the reconciler."""
-    swept = seen.stream.startswith("intents.")
     for reason, number in sorted(seen.dead.items()):
-        if number <= 0 or (swept and reason not in _FOR_PEOPLE):
+        if number <= 0 or _swept(seen.stream, reason):
             continue
         say = critical if reason == Reason.INVARIANT else warning
         detail = f"{number} dead letters of {reason} wait for people"
         yield say("streams.dead_letters", seen.stream, detail, f"paymesh dlq list --stream '{seen.stream}'")
+
+
+def stubborn_faults(seen: Seen) -> Iterator[Finding]:
+    """Say which intents the reconciler puts back in vain: they wait for whatever they die of to be mended."""
+    if not seen.stubborn:
+        return
+    detail = (
+        f"{len(seen.stubborn)} intents have died again after being put back {REPLAYS_MIN} times or more, "
+        f"such as of {seen.stubborn[0]}: putting them back alone does not mend it"
+    )
+    yield warning("streams.dead_again", seen.stream, detail, f"paymesh dlq list --records --stream '{seen.stream}'")
 
 
 def breaker_faults(psp: str, state: BreakerState) -> Iterator[Finding]:
@@ -167,6 +185,23 @@ def _program(stream: str) -> str:
     if stream.startswith("jobs."):
         return f"python -m adapters.{keys.hash_tag(stream)[1:-1]}.main"
     return "python -m orchestrator.main"
+
+
+def _swept(stream: str, reason: str) -> bool:
+    """Say whether the reconciler puts such dead letters back by itself."""
+    return stream.startswith("intents.") and reason not in _FOR_PEOPLE
+
+
+async def _stubborn(redis: Redis, stream: str, dead: Mapping[str, int]) -> tuple[str, ...]:
+    """Look at the oldest dead letters: the more often one was put back, the longer it rests."""
+    if not any(number > 0 and _swept(stream, reason) for reason, number in dead.items()):
+        return ()
+    page = await read_page(redis, stream, count=ENTRIES_MAX)
+    return tuple(
+        f"{record.reason} ({record.error_class})"
+        for record in page
+        if _swept(stream, record.reason) and record.replay_count >= REPLAYS_MIN
+    )
 
 
 def _absent(error: Exception) -> bool:
