@@ -57,7 +57,8 @@ class PspRow:
     """Operation type → ``out THB``; empty where the stored manifest makes no sense."""
     submit_fence: str
     paused: list[dict[str, Any]]
-    breaker: BreakerState
+    breaker: BreakerState | None
+    """None: Redis did not say."""
     unsent: int
     updated_at: datetime
 
@@ -181,15 +182,23 @@ async def resume(pool: Pool, redis: Redis, *, psp: str, operation: str, reason: 
 
 
 async def list_psps(pool: Pool, redis: Redis) -> list[PspRow]:
-    """Return the registered PSPs, what they offer, and how they are just now."""
+    """Return the registered PSPs, what they offer, and how they are just now, as far as Redis says.
+
+    Raises:
+        Transient, OutcomeUnknown: the database is out of reach.
+    """
     with database():
         rows = await pool.fetch(statement("list_psps"))
-    with server():
-        breakers = [await read_breaker(redis, row["psp"]) for row in rows]
-    return [_row(row, breaker.state) for row, breaker in zip(rows, breakers, strict=True)]
+    breakers: list[BreakerState | None]
+    try:
+        with server():
+            breakers = [(await read_breaker(redis, row["psp"])).state for row in rows]
+    except (Transient, OutcomeUnknown):
+        breakers = [None] * len(rows)
+    return [_row(row, breaker) for row, breaker in zip(rows, breakers, strict=True)]
 
 
-def _row(row: Any, breaker: BreakerState) -> PspRow:
+def _row(row: Any, breaker: BreakerState | None) -> PspRow:
     paused: Sequence[dict[str, Any]] = json.loads(row["paused"])
     channel, fence, operations = "?", "?", {}
     try:

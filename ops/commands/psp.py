@@ -51,7 +51,10 @@ def register(
 
 @app.command("list", epilog=example("paymesh psp list --json"))
 def list_(*, as_json: Json = False) -> None:
-    """List the PSPs: what they offer, what is paused, how their breakers stand."""
+    """List the PSPs: what they offer, what is paused, how their breakers stand.
+
+    Where Redis does not answer, what PostgreSQL knows is shown, and the exit status is 1.
+    """
 
     async def work() -> list[PspRow]:
         async with open_stores(find_settings()) as stores:
@@ -60,9 +63,12 @@ def list_(*, as_json: Json = False) -> None:
     rows = run(work())
     if as_json:
         print_json(rows)
-        return
-    columns = ["psp", "version>", "operations", "fence", "paused", "breaker", "outbox>"]
-    out().print(table(None, columns, [_cells(row) for row in rows]))
+    else:
+        columns = ["psp", "version>", "operations", "fence", "paused", "breaker", "outbox>"]
+        out().print(table(None, columns, [_cells(row) for row in rows]))
+    if any(row.breaker is None for row in rows):
+        err().print("Redis did not answer: how the breakers stand is not known")
+        raise typer.Exit(EXIT_WRONG)
 
 
 @app.command(epilog=example("paymesh psp status ipps"))

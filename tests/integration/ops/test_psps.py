@@ -14,7 +14,9 @@ from shared.streams import keys
 from shared.streams.breaker import BreakerRules, BreakerState, record
 from shared.streams.client import connect
 from shared.streams.control import read_control
+from tests.integration.ops.commanding import NOBODY
 from tests.integration.ops.conftest import Mesh
+from tests.integration.ops.dlq_scene import typed
 from tests.integration.orchestrator.outbound import PAYOUT, PSP, manifest_of
 
 MANIFEST = manifest_of()
@@ -144,6 +146,20 @@ async def test_the_list_shows_how_a_psp_is_just_now(mesh: Mesh) -> None:
     (row,) = await list_psps(mesh.pool, mesh.redis)
     assert (row.operations, row.channel) == ({}, "?")
     assert (await pause(mesh.pool, mesh.redis, psp=PSP, operation="*", reason="why", actor=ME)).changed
+
+
+async def test_without_redis_the_list_shows_what_the_database_knows(mesh: Mesh) -> None:
+    """A pause is what people look for while Redis is down; what only Redis knows is said to be missing."""
+    await registered(mesh)
+    await pause(mesh.pool, mesh.redis, psp=PSP, operation="*", reason="ticket 7", actor=ME)
+    alone = mesh.settings.model_copy(update={"redis_url": f"redis://{NOBODY}"})
+    listed = await typed(alone, "psp", "list", "--json")
+    assert (listed.code, "Redis did not answer" in listed.errors) == (1, True)
+    (row,) = listed.json
+    assert (row["psp"], row["breaker"], row["submit_fence"]) == (PSP, None, str(MANIFEST.submit_fence.kind))
+    assert [each["reason"] for each in row["paused"]] == ["ticket 7"]
+    shown = await typed(alone, "psp", "list")
+    assert (shown.code, "ticket 7" in shown.output) == (1, True)
 
 
 @pytest.mark.parametrize("name", ["nobody", "../etc", "ops.psps", "adapters.nobody.manifest", "a..b"])
