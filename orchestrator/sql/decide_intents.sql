@@ -11,7 +11,17 @@ WITH decided AS (
         error_detail = CASE WHEN d.version = d.expected THEN i.error_detail ELSE d.error_detail END,
         next_action = coalesce(d.next_action::json, i.next_action),
         next_poll_at = CASE WHEN d.next_poll_s IS NULL THEN i.next_poll_at
-                            WHEN d.next_poll_s >= 0 THEN now() + make_interval(secs => d.next_poll_s) END,
+                            WHEN d.next_poll_s >= 0 THEN now() + make_interval(secs => d.next_poll_s)
+                            -- A callback has spoken of a payment that nobody has heard of otherwise: it is asked about
+                            -- once more, although the intent is over. Read under the row's lock, so that none is missed.
+                            WHEN EXISTS (
+                                SELECT FROM pm.psp_result AS h
+                                WHERE h.intent_id = i.id AND h.source = 'callback' AND h.outcome IN ('PAID', 'REVERSED')
+                                  AND (h.outcome = 'REVERSED' OR NOT EXISTS (
+                                      SELECT FROM pm.psp_tx_map AS m
+                                      WHERE m.psp = h.psp
+                                        AND m.psp_transaction_id = h.body ->> 'psp_transaction_id'))
+                            ) THEN now() + interval '2 s' END,
         updated_at = now()
     FROM decided AS d
     WHERE i.id = d.id AND i.version = d.expected AND i.id = ANY ($1::uuid[])

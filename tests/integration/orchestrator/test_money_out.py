@@ -175,7 +175,10 @@ async def test_a_callback_that_overtakes_its_own_job_costs_no_inquiry_unless_the
     """The answer is about to say the same; should it not come, the PSP is asked in a moment."""
     intent = await saga.withdraw(payer)
     reference = await saga.world.pool.fetchval("SELECT reference FROM pm.psp_reference WHERE intent_id = $1", intent)
-    word = saga.said(None, Outcome.PAID, source=Source.CALLBACK, reference=reference, action=None, callback_id="c1")
+    word = saga.said(
+        None, Outcome.PAID, source=Source.CALLBACK, reference=reference, action=None, callback_id="c1",
+        psp_transaction_id=f"T-{intent}",
+    )  # fmt: skip
     (verdict,) = await saga.hear(word)
     assert isinstance(verdict, Done)
     assert verdict.append == ()
@@ -198,3 +201,27 @@ async def test_a_post_that_the_ledger_refuses_goes_on_under_fresh_ids_once_mende
     await saga.hear(saga.said(intent, Outcome.PAID, action=Action.INQUIRE))
     assert await saga.state(intent) == ("SETTLED", "moved", None)
     assert await saga.booked(payer) == (700, 0)
+
+
+async def test_a_callback_is_not_forgotten_when_an_older_answer_ends_the_intent_before_anybody_asked(
+    saga: Saga, payer: str
+) -> None:
+    """Declined, then paid after all: the callback of the payment may be read before the answer of the decline."""
+    intent, settled = await saga.withdraw(payer), await saga.withdraw(payer)
+    references = {
+        row["intent_id"]: row["reference"]
+        for row in await saga.world.pool.fetch("SELECT intent_id, reference FROM pm.psp_reference")
+    }
+    for one in (intent, settled):
+        await saga.hear(
+            saga.said(
+                None, Outcome.PAID, source=Source.CALLBACK, reference=references[one], action=None, callback_id="c1",
+                psp_transaction_id=f"T-{one}",
+            )
+        )  # fmt: skip
+    await saga.hear(
+        saga.said(intent, Outcome.DECLINED, code="over_limit", final=True), saga.said(settled, Outcome.PAID)
+    )
+    assert (await saga.state(intent))[0] == "FAILED"
+    assert (await saga.world.row(intent))["next_poll_at"] is not None, "the payment is never asked about"
+    assert (await saga.world.row(settled))["next_poll_at"] is None, "its payment is the one that it spoke of"

@@ -429,7 +429,7 @@ def result_of(**changes: Any) -> Envelope:
         {"psp": "IPPS"},
         {"outcome": "LOST"},
         {"extra": 1},
-        {"summary": {"proxy": "x" * 513}},
+        {"summary": {"proxy": "x" * 1025}},
     ],
 )
 def test_a_result_says_what_its_outcome_needs_or_is_malformed(changes: dict[str, Any]) -> None:
