@@ -114,7 +114,7 @@ def tree(tmp_path: Path) -> Tree:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "acme*"))
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy2(ROOT / name, tmp_path / name)
-    ours = ("PAYMESH_", "ADAPTER_", "PYTEST_", "REDIS_URL", "DATABASE_URL", "TIGERBEETLE_")
+    ours = ("PAYMESH_", "ADAPTER_", "PYTEST_", "REDIS_URL", "DATABASE_URL", "TIGERBEETLE_", "MAKE", "MFLAGS")
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return Tree(tmp_path, env | {"COLUMNS": "200", "PYTHONPATH": str(tmp_path)})
 
