@@ -13,10 +13,10 @@ from uuid import UUID
 import asyncpg
 
 from ops.audit import audit
+from ops.refusals import Refused
 from ops.statements import statement
 from shared.db.failures import database
 from shared.db.pool import Pool
-from shared.errors import BadInput
 
 LISTED_MAX: Final = 200
 
@@ -58,7 +58,7 @@ async def find_alert(pool: Pool, number: int) -> Alert:
     with database():
         row = await pool.fetchrow(statement("alerts/find"), number)
     if row is None:
-        raise BadInput(f"there is no alert {number}; see `paymesh alerts list --all`", code="unknown_alert")
+        raise Refused(f"there is no alert {number}; see `paymesh alerts list --all`", code="unknown_alert")
     return _alert(row)
 
 

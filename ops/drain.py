@@ -13,12 +13,13 @@ from redis.asyncio import Redis
 
 from ops import psps
 from ops.audit import audit
+from ops.refusals import Refused
 from ops.statements import statement
 from ops.stores import OpenStores
 from shared import intake
 from shared.db.failures import database
 from shared.db.pool import Pool
-from shared.errors import BadInput, OutcomeUnknown, Transient
+from shared.errors import OutcomeUnknown, Transient
 from shared.mesh import read_identity
 from shared.streams import keys
 from shared.streams.client import server
@@ -81,7 +82,7 @@ async def look(pool: Pool, redis: Redis, psp: str | None = None) -> Left:
     """
     identity, _ = await read_identity(pool)
     if psp is not None and psp not in identity.psps:
-        raise BadInput(f"{psp} is not registered; see `paymesh psp list`", code="unknown_psp")
+        raise Refused(f"{psp} is not registered; see `paymesh psp list`", code="unknown_psp")
     with database():
         row = await pool.fetchrow(statement("drain_database"), psp)
     chosen = identity.psps if psp is None else (psp,)

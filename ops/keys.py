@@ -16,6 +16,7 @@ import asyncpg
 from gateway.keys import SECRET_FIELD
 from gateway.permissions import parse_permissions
 from ops.audit import audit
+from ops.refusals import Refused
 from ops.statements import statement
 from shared.db.pool import Pool
 from shared.errors import BadInput
@@ -67,7 +68,7 @@ async def create_key(
             )
             await audit(connection, actor=actor, action="key.create", target=key, detail={"permissions": permissions})
     except asyncpg.UniqueViolationError:
-        raise BadInput(f"there is a key {key} already; rotate it, or choose another id", code="key_exists") from None
+        raise Refused(f"there is a key {key} already; rotate it, or choose another id", code="key_exists") from None
     except asyncpg.CheckViolationError:
         raise BadInput("a key's id consists of 1 to 64 of A-Z a-z 0-9 _ -", code="bad_key_id") from None
     return NewSecret(key, secret)
@@ -164,5 +165,5 @@ def _sealed(ring: KeyRing, key: str, secret: str) -> str:
 
 async def _no_such_key(connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]", key: str) -> BadInput:
     if await connection.fetchval("SELECT true FROM pm.service_key WHERE id = $1", key):
-        return BadInput(f"key {key} is disabled", code="key_disabled")
-    return BadInput(f"there is no key {key}", code="unknown_key")
+        return Refused(f"key {key} is disabled", code="key_disabled")
+    return Refused(f"there is no key {key}", code="unknown_key")

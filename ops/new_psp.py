@@ -21,6 +21,7 @@ import typer
 
 from ops.commands.running import spoken
 from ops.console import out
+from ops.refusals import Refused
 from shared.errors import BadInput, Misconfigured, require
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -71,7 +72,7 @@ def plan_layout(psp: str, *, root: Path) -> Layout:
     files = {path.format(psp=psp): template for path, template in _FILES.items()}
     there = [path for path in (f"adapters/{psp}", f"tests/unit/adapters/{psp}", *files) if (root / path).exists()]
     if there:
-        raise BadInput(f"{there[0]} is there already; nothing was written", code="psp_exists")
+        raise Refused(f"{there[0]} is there already; nothing was written", code="psp_exists")
     words = {"psp": psp, "Name": psp.capitalize()}
     texts = {path: Template((TEMPLATES / name).read_text()).substitute(words) for path, name in files.items()}
     return Layout(psp, texts, add_to_contracts((root / "pyproject.toml").read_text(), psp))

@@ -14,6 +14,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 
 from ops.audit import audit
+from ops.refusals import Refused
 from ops.statements import statement
 from ops.stores import OpenStores
 from orchestrator.accounts import OpenAccounts, open_accounts
@@ -145,7 +146,7 @@ async def pause(pool: Pool, redis: Redis, *, psp: str, operation: str, reason: s
             )
             made = await connection.fetchrow(statement("pause_psp"), psp, operation, reason, actor)
             if made is None:
-                raise BadInput(_unknown(psp, operation), code="unknown_psp")
+                raise Refused(_unknown(psp, operation), code="unknown_psp")
             await audit(connection, actor=actor, action="psp.pause", target=f"{psp} {operation}", reason=reason)
     try:
         with server():
@@ -167,7 +168,7 @@ async def resume(pool: Pool, redis: Redis, *, psp: str, operation: str, reason: 
     with database():
         async with pool.acquire() as connection, connection.transaction():
             if await connection.fetchval("SELECT 1 FROM pm.psp WHERE psp = $1", psp) is None:
-                raise BadInput(_unknown(psp, WHOLE_PSP), code="unknown_psp")
+                raise Refused(_unknown(psp, WHOLE_PSP), code="unknown_psp")
             ended = await connection.fetchval(
                 "DELETE FROM pm.psp_control WHERE psp = $1 AND operation = $2 RETURNING 1", psp, operation
             )

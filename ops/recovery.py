@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ops.audit import audit
+from ops.refusals import Refused
 from ops.statements import statement
 from ops.stores import OpenStores
 from shared import intake
@@ -116,7 +117,7 @@ async def recover(stores: OpenStores, *, reason: str, actor: str, anyway: bool =
     if outlook.refusals:
         raise StoreMismatch("; ".join(outlook.refusals))
     if not outlook.faults and not anyway:
-        raise BadInput("the stores agree: there is nothing to recover; see --anyway", code="nothing_to_recover")
+        raise Refused("the stores agree: there is nothing to recover; see --anyway", code="nothing_to_recover")
     await _decide(stores, outlook, reason=reason, actor=actor)
     # From here on nothing is accepted, and nothing of the past can be submitted; a crash leaves the marks behind, no
     # process starts without them, and recovering again makes them.
@@ -139,7 +140,7 @@ async def _decide(stores: OpenStores, outlook: Outlook, *, reason: str, actor: s
                 _ADOPT, outlook.epoch, outlook.partitions, outlook.tick, outlook.identity.epoch
             )
             if not adopted:
-                raise BadInput("somebody else recovers this mesh; look again", code="recovering")
+                raise Refused("somebody else recovers this mesh; look again", code="recovering")
             await intake.close(connection, intake.Why.RECOVER, reason=reason, by=actor)
             if outlook.redis_lost:
                 await connection.execute(statement("recovery_resend"))

@@ -11,6 +11,7 @@ from ops.console import err
 from ops.dlq.addresses import Address, parse_stream
 from ops.dlq.reach import Reach, streams_of
 from ops.dlq.search import Wanted
+from ops.refusals import Refused
 from shared.errors import BadInput
 from shared.ids import parse_intent_id
 
@@ -77,7 +78,7 @@ async def streams(reach: Reach, *, psp: str | None, stream: str | None) -> list[
         return found
     name = parse_stream(stream)
     if name not in found and reach.pool_or_none is not None:
-        raise BadInput(f"this mesh has no stream {name}", code="unknown_stream")
+        raise Refused(f"this mesh has no stream {name}", code="unknown_stream")
     return [name]
 
 

@@ -38,6 +38,7 @@ def recover(
 
     Start the services afterwards. The door opens by itself once the reconciler has explained every transfer that the
     database may have forgotten; what it cannot explain stays as a critical alert, and keeps it closed.
+    Without --confirm it only looks, and the exit status is 1 where a store is at fault.
     """
     if watch:
         _watch(parse_span(timeout).total_seconds(), as_json=as_json)
@@ -60,7 +61,8 @@ def recover(
         raise typer.Exit(EXIT_WRONG)
     if outlook.faults or anyway:
         what = f"raise the epoch to {outlook.epoch}, close the door, and have PSPs asked before anything is paid"
-        require_confirmed(confirm=confirm, reason=reason, what=what)
+        found = EXIT_WRONG if outlook.faults else 0
+        require_confirmed(confirm=confirm, reason=reason, what=what, exit_dry=found)
 
 
 def _watch(timeout_s: float, *, as_json: bool) -> None:

@@ -1,13 +1,13 @@
 """How a command runs: one event loop, one exit code, every fault a sentence.
 
-====  ==========================================
+====  =======================================================================
 code  meaning
-====  ==========================================
+====  =======================================================================
 0     done
-1     something is wrong, or could not be done
+1     something is wrong, could not be done, or is refused by how things stand
 2     the command was not understood
 130   interrupted
-====  ==========================================
+====  =======================================================================
 """
 
 import asyncio
@@ -21,6 +21,7 @@ import typer
 from ops.console import err
 from ops.embedded.folder import AlreadyRuns
 from ops.embedded.server import ServerFailed
+from ops.refusals import Refused
 from shared.errors import BadInput, PaymeshError
 
 T = TypeVar("T")
@@ -57,6 +58,9 @@ def spoken() -> Iterator[None]:
     """Turn what a command may fail with into a sentence and an exit code."""
     try:
         yield
+    except Refused as error:
+        _say(str(error))
+        raise typer.Exit(EXIT_WRONG) from None
     except BadInput as error:
         _say(str(error))
         raise typer.Exit(EXIT_USAGE) from None
@@ -65,8 +69,10 @@ def spoken() -> Iterator[None]:
         raise typer.Exit(EXIT_WRONG) from None
 
 
-def require_confirmed(*, confirm: bool, reason: str, what: str) -> None:
+def require_confirmed(*, confirm: bool, reason: str, what: str, exit_dry: int = 0) -> None:
     """End the command, unless it was confirmed and a reason given, with what it would have done.
+
+    `exit_dry` is the exit status of a dry run: that of whoever looked and found something wrong is 1.
 
     Raises:
         typer.Exit: nothing was done.
@@ -75,7 +81,7 @@ def require_confirmed(*, confirm: bool, reason: str, what: str) -> None:
         return
     err().print(f"[bold]nothing was done.[/] This would {what}.", soft_wrap=True)
     err().print('Repeat it with --confirm --reason "…" to do it.')
-    raise typer.Exit(EXIT_USAGE if confirm else 0)
+    raise typer.Exit(EXIT_USAGE if confirm else exit_dry)
 
 
 async def _until_signalled(work: Coroutine[Any, Any, T]) -> T:

@@ -10,11 +10,11 @@ from uuid import UUID
 import asyncpg
 from redis.asyncio import Redis
 
+from ops.refusals import Refused
 from ops.statements import statement
 from shared.contracts import JobMessage
 from shared.db.failures import database
 from shared.db.pool import Pool
-from shared.errors import BadInput
 from shared.ids import parse_intent_id
 from shared.states import TERMINAL, IntentState
 from shared.streams import keys, permits
@@ -52,7 +52,7 @@ class Submitted:
             BadInput: nothing.
         """
         if self.job is None:
-            raise BadInput(f"intent {self.intent} has asked nothing of a PSP", code="nothing_asked")
+            raise Refused(f"intent {self.intent} has asked nothing of a PSP", code="nothing_asked")
         return self.job
 
 
@@ -66,7 +66,7 @@ async def read_submitted(pool: Pool, text: str) -> Submitted:
     intent = parse_intent_id(text)
     found = await read_all_submitted(pool, [str(intent)])
     if not found:
-        raise BadInput(f"the log has no intent {intent}", code="unknown_intent")
+        raise Refused(f"the log has no intent {intent}", code="unknown_intent")
     return found[str(intent)]
 
 

@@ -15,10 +15,11 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 import adapters
+from ops.refusals import Refused
 from shared.config import StoreSettings
 from shared.db.failures import database
 from shared.db.pool import Pool, close_pool, open_pool
-from shared.errors import BadInput, OutcomeUnknown, Transient
+from shared.errors import OutcomeUnknown, Transient
 from shared.ledger.open import open_ledger
 from shared.ledger.port import Ledger
 from shared.streams import keys
@@ -137,7 +138,7 @@ async def streams_of(reach: Reach, psp: str | None = None) -> list[str]:
         partitions, psps = await _marked(reach, psp)
     if psp is not None:
         if psp not in psps:
-            raise BadInput(f"{psp} is not registered; see `paymesh psp list`", code="unknown_psp")
+            raise Refused(f"{psp} is not registered; see `paymesh psp list`", code="unknown_psp")
         return [keys.jobs(psp), keys.results(psp)]
     return [*map(keys.intents, range(partitions)), *(name(one) for one in psps for name in (keys.jobs, keys.results))]
 

@@ -24,6 +24,7 @@ from ops.dlq.evidence import Evidence
 from ops.dlq.jobs import Submitted, look_at, permit_of, read_submitted
 from ops.dlq.people import same_person
 from ops.dlq.reach import Reach
+from ops.refusals import Refused
 from ops.statements import statement
 from shared.contracts import Action, JobMessage, Outcome, ResultMessage, Source, result_envelope
 from shared.db.failures import database
@@ -117,7 +118,7 @@ async def check_claim(reach: Reach, claim: Claim) -> tuple[Submitted, JobMessage
     """
     known = await read_submitted(reach.pool, claim.intent)
     if known.state is not IntentState.IN_DOUBT:
-        raise BadInput(f"intent {known.intent} is {known.state}; only IN_DOUBT is closed by evidence", code="no_doubt")
+        raise Refused(f"intent {known.intent} is {known.state}; only IN_DOUBT is closed by evidence", code="no_doubt")
     job = known.asked()
     if claim.kind is Kind.SETTLE:
         name, amount = claim.psp_transaction_id, claim.amount_minor
@@ -128,7 +129,7 @@ async def check_claim(reach: Reach, claim: Claim) -> tuple[Submitted, JobMessage
         with database():
             other = await reach.pool.fetchval(_PAID_ALREADY, job.psp, name, known.intent)
         if other is not None:
-            raise BadInput(f"{name} has paid intent {other}: one payment settles one intent", code="known_payment")
+            raise Refused(f"{name} has paid intent {other}: one payment settles one intent", code="known_payment")
     return known, job
 
 
@@ -158,7 +159,7 @@ async def request_verdict(reach: Reach, claim: Claim, person: Person, *, reason:
         async with reach.pool.acquire() as connection, connection.transaction():
             number: int | None = await connection.fetchval(statement("dlq/insert_request"), *row)
             if number is None:
-                raise BadInput(f"a verdict on {known.intent} has been asked for; see `paymesh dlq requests`")
+                raise Refused(f"a verdict on {known.intent} has been asked for; see `paymesh dlq requests`")
             detail = {"request": number, "requested_by": person.name, "evidence_sha256": claim.evidence.sha256}
             if claim.kind is Kind.SETTLE:
                 detail |= {"psp_transaction_id": claim.psp_transaction_id, "amount_minor": claim.amount_minor}
@@ -189,7 +190,7 @@ async def find_request(reach: Reach, number: int) -> Request:
     """
     found = await list_requests(reach, number=number)
     if not found:
-        raise BadInput(f"there is no request {number}; see `paymesh dlq requests --all`", code="unknown_request")
+        raise Refused(f"there is no request {number}; see `paymesh dlq requests --all`", code="unknown_request")
     return found[0]
 
 
@@ -216,10 +217,10 @@ async def check_request(reach: Reach, request: Request) -> JobMessage:
         OutcomeUnknown: a store is out of reach.
     """
     if request.decision == "declined" or request.carried_out_at is not None:
-        raise BadInput(f"request {request.id} was {request.decision} by {request.decided_by}", code="decided")
+        raise Refused(f"request {request.id} was {request.decision} by {request.decided_by}", code="decided")
     known = await read_submitted(reach.pool, str(request.intent_id))
     if known.state is not IntentState.IN_DOUBT or known.attempt != request.attempt:
-        raise BadInput(f"intent {known.intent} is {known.state} by now: there is no doubt to close", code="no_doubt")
+        raise Refused(f"intent {known.intent} is {known.state} by now: there is no doubt to close", code="no_doubt")
     job = known.asked()
     _check_rest(request, await look_at(reach.redis, job))
     return job
@@ -289,7 +290,7 @@ async def _decide(
         with database():
             async with reach.pool.acquire() as connection, connection.transaction():
                 if await connection.fetchval(statement("dlq/decide_request"), *row) is None:
-                    raise BadInput(f"request {request.id} has been decided meanwhile", code="decided")
+                    raise Refused(f"request {request.id} has been decided meanwhile", code="decided")
                 await _on_record(connection, action, request.intent_id, person, reason, detail)
     except asyncpg.CheckViolationError:
         # The database has the last word on who is who.

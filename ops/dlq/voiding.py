@@ -11,9 +11,9 @@ from typing import Final
 from ops.audit import audit
 from ops.dlq.jobs import Submitted, look_at, may_submit, permit_of, permit_sentence, read_submitted
 from ops.dlq.reach import Reach
+from ops.refusals import Refused
 from shared.contracts import Action, JobMessage, Outcome, ResultMessage, Source, result_envelope
 from shared.db.failures import database
-from shared.errors import BadInput
 from shared.streams import keys, permits
 from shared.streams.append import append_entry
 from shared.streams.permits import Cancelled, PermitState, Seen
@@ -89,7 +89,7 @@ async def void(reach: Reach, intent: str, *, actor: str, reason: str) -> Voided:
 async def _undecided(reach: Reach, intent: str) -> Submitted:
     known = await read_submitted(reach.pool, intent)
     if known.decided:
-        raise BadInput(f"intent {known.intent} is {known.state}: there is nothing to void", code="decided")
+        raise Refused(f"intent {known.intent} is {known.state}: there is nothing to void", code="decided")
     return known
 
 

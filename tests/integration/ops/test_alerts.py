@@ -77,4 +77,4 @@ def test_the_command_closes_only_what_is_confirmed(number: int, paymesh: Invoke)
         assert word in paymesh("alerts", "close", str(number), "--confirm", "--reason", "refunded").stdout
     assert len(json.loads(paymesh("alerts", "list", "--json").stdout)) == 1
     assert len(json.loads(paymesh("alerts", "list", "--all", "--json").stdout)) == 2
-    assert paymesh("alerts", "show", "999").exit_code == 2
+    assert paymesh("alerts", "show", "999").exit_code == 1

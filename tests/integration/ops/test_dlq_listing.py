@@ -217,9 +217,7 @@ async def test_without_the_database_the_list_goes_on_and_says_so(mesh: Mesh) -> 
         ["replay"],
         ["discard"],
         ["show", "nonsense"],
-        ["list", "--psp", "nobody"],
         ["list", "--older-than", "soon"],
-        ["list", "--stream", "intents.i99"],
         ["list", "--psp", "ipps", "--stream", "jobs.ipps"],
         ["void", "nonsense"],
     ],
@@ -228,3 +226,23 @@ async def test_without_the_database_the_list_goes_on_and_says_so(mesh: Mesh) -> 
 async def test_what_makes_no_sense_exits_2(mesh: Mesh, line: list[str]) -> None:
     """Nothing said is not everything."""
     assert (await typed(mesh.settings, "dlq", *line)).code == 2
+
+
+UNKNOWN: Final = "01a1fb3d-456d-796c-b1c4-ecfccd000000"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["list", "--psp", "nobody"],
+        ["list", "--stream", "intents.i99"],
+        ["void", UNKNOWN],
+        ["fail", UNKNOWN, "--evidence", "a mail", "--requested-by", "Ann Lee"],
+        ["approve", "7", "--approved-by", "Bo Chan"],
+    ],
+    ids=lambda line: " ".join(line[:2]),
+)
+async def test_what_is_not_there_exits_1(mesh: Mesh, line: list[str]) -> None:
+    """It was understood: nothing of that name is there, which is for people to look at, not for the typist."""
+    ended = await typed(mesh.settings, "dlq", *line)
+    assert (ended.code, ended.errors.startswith("error: ")) == (1, True)

@@ -36,6 +36,7 @@ from shared.streams.client import connect
 from shared.streams.permits import Cancelled, PermitFor
 from tests.databases import Databases
 from tests.integration.ops.conftest import Mesh
+from tests.integration.ops.dlq_scene import typed
 from tests.integration.ops.psp_scene import PspScene
 from tests.integration.orchestrator.outbound import PAYOUT, PSP, manifest_of
 from tests.integration.orchestrator.world import World, intent_entry, message, new_id, p2p
@@ -147,6 +148,19 @@ async def test_stores_of_another_mesh_and_lost_books_are_never_recovered(mesh: M
             await recovery.recover(stores, **ME)
     assert await closed_for(mesh) == []
     assert await mesh.pool.fetchval("SELECT epoch FROM pm.mesh") == 1
+
+
+async def test_a_dry_run_exits_as_it_finds_the_stores(mesh: Mesh) -> None:
+    """Whoever looks learns by the exit status too whether there is anything to recover."""
+    sound = await typed(mesh.settings, "recover")
+    assert (sound.code, "the stores agree" in sound.output) == (0, True)
+    insisted = await typed(mesh.settings, "recover", "--anyway")
+    assert (insisted.code, "nothing was done" in insisted.errors) == (0, True)
+    await mesh.redis.flushall()
+    faulty = await typed(mesh.settings, "recover")
+    assert (faulty.code, "nothing was done" in faulty.errors) == (1, True)
+    assert (await typed(mesh.settings, "recover", "--confirm")).code == 2
+    assert await mesh.redis.dbsize() == 0
 
 
 async def test_where_nothing_is_wrong_nothing_is_done_unless_somebody_insists(mesh: Mesh) -> None:
