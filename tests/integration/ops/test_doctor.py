@@ -21,7 +21,6 @@ from ops.cli import app
 from ops.doctor import streams
 from ops.doctor.findings import Diagnosis, Severity
 from ops.doctor.run import examine
-from ops.doctor.streams import REPLAYS_MIN
 from ops.psps import pause, register
 from ops.stores import open_stores
 from reconciler.consumers import groups
@@ -38,6 +37,7 @@ from shared.streams.dead_letters import Reason, read_page, redrive
 from shared.streams.group import dead_letter, ensure_group, read
 from shared.streams.verdicts import DeadLetter, Member
 from tests.integration.ops.conftest import Mesh
+from tests.integration.ops.dlq_scene import bury_waiting
 from tests.integration.orchestrator.outbound import PSP, manifest_of
 from tests.integration.orchestrator.world import new_id
 
@@ -260,17 +260,12 @@ async def test_dead_letters_that_wait_for_people(staffed: Mesh) -> None:
 async def test_intents_that_die_again_and_again(staffed: Mesh) -> None:
     """The reconciler puts them back for ever: after the third time somebody is told where to look."""
     await buried(staffed, Reason.PERMANENT)
-    for _ in range(REPLAYS_MIN):
+    for _ in range(streams.REPLAYS_MIN):
         assert faults(await diagnosed(staffed)) == []
         (record,) = await read_page(staffed.redis, INTENTS)
         assert await redrive(staffed.redis, INTENTS, record.entry_id)
-        member = Member(INTENTS, keys.ORCHESTRATOR_GROUP, ALIVE)
-        (entry,) = await read(staffed.redis, member, count=1, block_ms=100)
-        await dead_letter(staffed.redis, member, [(entry.id, DeadLetter(Reason.PERMANENT, "X", "x"))])
-    diagnosis = await diagnosed(staffed)
-    assert faults(diagnosis) == [("streams.dead_again", INTENTS)]
-    (found,) = (each for each in diagnosis.findings if each.check == "streams.dead_again")
-    assert ("paymesh dlq list" in found.mend, "permanent (X)" in found.detail) == (True, True)
+        await bury_waiting(staffed.redis, INTENTS)
+    await only(staffed, "streams.dead_again", INTENTS)
 
 
 async def test_dead_letters_of_jobs_always_wait_for_people(staffed: Mesh) -> None:

@@ -9,7 +9,7 @@ from ops.doctor.findings import Diagnosis, Finding, Severity, critical, note
 from ops.doctor.postgres_server import migration_faults
 from ops.doctor.postgres_server import setting_faults as postgres_faults
 from ops.doctor.redis_server import setting_faults, state_faults, version_faults
-from ops.doctor.streams import Consumer, Seen, consumer_faults, ghost_faults
+from ops.doctor.streams import Consumer, Seen, consumer_faults, ghost_faults, stubborn_faults
 from shared.db.migrations import Migration
 
 SOUND = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no", "maxmemory": "1000",
@@ -172,3 +172,13 @@ def test_notes_are_no_faults_and_what_was_not_seen_is(
 ) -> None:
     """The exit status says so."""
     assert Diagnosis(findings, (), left_out, 0.0).ok is ok
+
+
+def test_intents_that_die_again_and_again_are_named_with_where_to_look() -> None:
+    """How many, of what, and the command that lists them."""
+    seen = Seen("intents.{i0}", "orchestrator", 0, 0, (), {"permanent": 2}, stubborn=("permanent (Broken)",) * 2)
+    (found,) = stubborn_faults(seen)
+    assert (found.severity, found.subject) == (Severity.WARNING, "intents.{i0}")
+    assert found.detail.startswith("2 intents")
+    assert "permanent (Broken)" in found.detail
+    assert "paymesh dlq list" in found.mend
