@@ -178,6 +178,23 @@ async def test_what_people_have_failed_is_not_resubmitted_by_asking(
     assert not bank.calls["pay", job.reference]
 
 
+async def test_a_doubt_at_a_psp_that_is_asked_by_submitting_again_ends_by_itself(
+    reach: Reach, client: Redis, redis_url: str, pool: Pool
+) -> None:
+    """Its answer was lost and it never arrived: nobody has to say a verdict, and however often asked it pays once."""
+    job = a_job()
+    await insert_intent(pool, job, state="IN_DOUBT")
+    await client.set(permit_for(job).key, f"TAKEN somebody {job.created_ms}")
+    async with served(Bank(FenceKind.RESUBMIT)) as bank:
+        for asked in (1, 2):
+            await bury_job(client, asking(job))
+            await replay_all(reach, JOBS)
+            async with running(redis_url, bank):
+                results = await results_of(client, job, asked)
+            assert [result.outcome for result in results] == [Outcome.PAID] * asked
+    assert bank.calls["pay", job.reference] == 1
+
+
 async def test_what_was_never_begun_is_submitted_once(
     reach: Reach, client: Redis, redis_url: str, pool: Pool, bank: Bank
 ) -> None:
