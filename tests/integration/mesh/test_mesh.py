@@ -322,7 +322,7 @@ async def test_a_crashed_installation_is_completed_by_the_next(
     world: Mesh, crash_before: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until PostgreSQL has ticked once, the installation goes on where it stopped; nobody else may start."""
-    await world.pool.execute(mesh._INSERT, uuid4(), "postgres", PARTITIONS)
+    await world.pool.execute(mesh._INSERT, uuid4(), "postgres", PARTITIONS, "test")
     with monkeypatch.context() as patch:
         patch.setattr(mesh, "_TICK", CrashingScript(CRASHES.index(crash_before)))
         with pytest.raises(Crash):
@@ -344,7 +344,7 @@ async def test_an_installer_that_slept_turns_nothing_back(world: Mesh) -> None:
 
 async def test_an_installation_that_meets_a_foreign_slot_stops(world: Mesh) -> None:
     """Claimed between the look and the installation by another mesh."""
-    await world.pool.execute(mesh._INSERT, uuid4(), "postgres", PARTITIONS)
+    await world.pool.execute(mesh._INSERT, uuid4(), "postgres", PARTITIONS, "test")
     foreign = {"id": str(uuid4()), "epoch": "1", "tick": "0"}
     for name, value in foreign.items():
         await world.redis.hset(SLOTS[1], name, value)
