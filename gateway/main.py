@@ -42,10 +42,10 @@ from gateway.timeline import Timelines
 from gateway.vitals import Vitals
 from gateway.waiting import Hints
 from shared import log, process
+from shared.clock import new_intent_id
 from shared.config import load
 from shared.db.failures import database
 from shared.db.pool import Pool, close_pool, open_pool
-from shared.ids import IntentId, intent_id
 from shared.mesh import verify
 from shared.metrics import open_registry
 from shared.sealing import KeyRing
@@ -66,7 +66,6 @@ CANCEL_AGAIN_S: Final = 0.5
 BACKLOG: Final = 1024
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 """Requests leave hardly any cycles behind; looking for them every 700 objects costs a quarter of the processor."""
-_ENTROPY_BITS: Final = 38
 
 _log = structlog.get_logger(__name__)
 
@@ -78,11 +77,6 @@ class Stores:
     pool: Pool
     redis: Redis
     listener: Redis
-
-
-def new_intent_id(partition: int) -> IntentId:
-    """Return a fresh intent id from this machine's clock and randomness."""
-    return intent_id(time.time_ns() // 1000, partition, secrets.randbits(_ENTROPY_BITS))
 
 
 def new_instance() -> str:

@@ -14,7 +14,6 @@ import asyncio
 import os
 import random
 import socket
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -40,6 +39,7 @@ from adapters.runtime.steps import Steps, pass_by, paused_by
 from adapters.runtime.submission import Pace, Submission
 from adapters.runtime.work import Teller
 from shared import log, process
+from shared.clock import wall_ms
 from shared.config import load
 from shared.errors import Misconfigured
 from shared.health import Check, Health, serve_health
@@ -71,11 +71,6 @@ class Adapter:
     conditions: Conditions
     verdicts: Verdicts
     receiver: Receiver | None
-
-
-def wall_ms() -> int:
-    """Return the clock on the wall, unix ms."""
-    return time.time_ns() // 1_000_000
 
 
 def consumer_name(psp: str) -> str:
