@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 import gateway.main
+from shared import clock
 from shared.ids import IntentId, intent_id, partition_of
 from shared.streams import keys
 from tests.integration.gateway.stand import ADJUSTMENT, KEY, PARTITIONS, TRANSFER, Answer, Client, Stand
@@ -243,7 +244,7 @@ async def test_a_gateway_with_a_wrong_clock_accepts_nothing(stand: Stand, monkey
 
 async def test_an_id_that_exists_already_is_replaced_by_another(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     """A collision of random bits costs a round trip, not an intent; the words are sealed again for the new id."""
-    original = gateway.main.new_intent_id
+    original = clock.new_intent_id
     given: list[IntentId] = []
 
     def new_intent_id(_partition: int) -> IntentId:

@@ -15,11 +15,11 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from adapters.runtime.callbacks import BODY_BYTES_MAX, Receiver
-from adapters.runtime.main import wall_ms
 from adapters.runtime.metrics import AdapterMetrics
 from adapters.runtime.psp import CallbackRules
 from adapters.runtime.work import Teller
 from ops.embedded.server import free_port
+from shared.clock import wall_ms
 from shared.contracts import Kind, Outcome, Source
 from shared.psp import FenceKind
 from shared.sealing import unseal
