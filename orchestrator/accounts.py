@@ -5,13 +5,12 @@ never deleted, hence a name once seen open may be remembered; a name not seen is
 """
 
 from collections.abc import Iterable, Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Final
 from uuid import UUID
 
 import tigerbeetle as tb
 
+from orchestrator.records import statement
 from shared.accounts import Account, equity, parse_account, transit
 from shared.db.failures import database
 from shared.db.pool import Pool
@@ -21,11 +20,6 @@ from shared.ledger.port import Ledger
 
 _OPENED: Final = frozenset({tb.CreateAccountStatus.CREATED, tb.CreateAccountStatus.EXISTS})
 _REMEMBERED_MAX: Final = 200_000
-
-
-@cache
-def _insert_sql() -> str:
-    return files("orchestrator").joinpath("sql/insert_accounts.sql").read_text()
 
 
 class OpenAccounts:
@@ -91,7 +85,7 @@ async def open_accounts(ledger: Ledger, pool: Pool, known: OpenAccounts, wanted:
             violated(f"account {account.name} cannot be opened: {result.status.name}")
     with database():
         await pool.execute(
-            _insert_sql(),
+            statement("insert_accounts"),
             [account.name for account in accounts],
             [UUID(int=account.id) for account in accounts],
             [account.currency.number for account in accounts],

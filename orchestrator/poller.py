@@ -26,8 +26,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache
-from importlib.resources import files
 from typing import Final
 from uuid import UUID
 
@@ -39,7 +37,7 @@ from redis.asyncio import Redis
 from orchestrator.outbound_metrics import OutboundMetrics
 from orchestrator.polling import AFTERMATH_S, next_poll_s, watch_s
 from orchestrator.psp_register import PspRegister
-from orchestrator.records import NEVER_S
+from orchestrator.records import NEVER_S, statement
 from orchestrator.relay import JOBS_MAX
 from shared.contracts import Action, JobMessage, Outcome, ResultMessage, Source, job_envelope, result_envelope
 from shared.db.failures import database
@@ -62,11 +60,6 @@ _HELD_UP_S: Final = 15.0
 """How long one rests whose PSP takes no questions just now."""
 _WHO: Final = "poller"
 _log = structlog.get_logger(__name__)
-
-
-@cache
-def _sql(name: str) -> str:
-    return files("orchestrator").joinpath(f"sql/{name}.sql").read_text()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +158,7 @@ class Poller:
 
     async def _claim(self) -> list[Due]:
         with database():
-            rows = await self._pool.fetch(_sql("claim_due"), PAGE, LEASE_S)
+            rows = await self._pool.fetch(statement("claim_due"), PAGE, LEASE_S)
         return [
             Due(row["id"], row["attempt"], IntentState(row["state"]), row["polls"], row["lease"], row["expires_ms"])
             for row in rows
@@ -176,7 +169,7 @@ class Poller:
             return {}
         with database():
             rows = await self._pool.fetch(
-                _sql("read_submissions"), [one.id for one in due], [one.attempt for one in due]
+                statement("read_submissions"), [one.id for one in due], [one.attempt for one in due]
             )
         found = {row["intent_id"]: _submission(row) for row in rows}
         return {intent: submission for intent, submission in found.items() if submission is not None}
@@ -186,7 +179,7 @@ class Poller:
             return
         with database():
             await self._pool.execute(
-                _sql("schedule_polls"),
+                statement("schedule_polls"),
                 [due.id for due in steps],
                 [due.lease for due in steps],
                 [float(step.pause_s) for step in steps.values()],

@@ -11,8 +11,6 @@ never lift a pause that the database knows of.
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from typing import Final, Literal
 from uuid import UUID
 
@@ -21,6 +19,7 @@ import structlog
 from redis.asyncio import Redis
 
 from orchestrator.outbound_metrics import OutboundMetrics
+from orchestrator.records import statement
 from shared.db.failures import database
 from shared.db.pool import Pool
 from shared.errors import OutcomeUnknown, Transient
@@ -41,11 +40,6 @@ _RECOVERED_AT: Final = "SELECT at FROM pm.audit_log WHERE action = 'mesh.recover
 Refused = Literal["paused", "breaker_open", "outbox_full"]
 
 _log = structlog.get_logger(__name__)
-
-
-@cache
-def _conditions_sql() -> str:
-    return files("orchestrator").joinpath("sql/read_psp_conditions.sql").read_text()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +160,7 @@ class PspRegister:
             copies = {psp: await read_pauses(self._redis, psp) for psp in self._known}
             breakers = {psp: (await read_breaker(self._redis, psp)).state for psp in self._known}
         with database():
-            rows = await self._pool.fetch(_conditions_sql(), list(self._known), self._outbox_max)
+            rows = await self._pool.fetch(statement("read_psp_conditions"), list(self._known), self._outbox_max)
         for row in rows:
             self._see(row, breakers[row["psp"]])
         with server():

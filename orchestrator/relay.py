@@ -13,8 +13,6 @@ never drop or change one.
 
 import asyncio
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Final
 
 import structlog
@@ -22,6 +20,7 @@ from redis.asyncio import Redis
 
 from orchestrator.outbound_metrics import OutboundMetrics
 from orchestrator.psp_register import PspRegister
+from orchestrator.records import statement
 from shared.contracts import Envelope, Kind
 from shared.db.failures import database
 from shared.db.pool import Pool
@@ -34,11 +33,6 @@ JOBS_MAX: Final = 10_000
 """How many jobs of one PSP may be under way, in its stream and in its delay set together."""
 _PAUSE_MAX_S: Final = 2.0
 _log = structlog.get_logger(__name__)
-
-
-@cache
-def _sql(name: str) -> str:
-    return files("orchestrator").joinpath(f"sql/{name}.sql").read_text()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +100,7 @@ class Relay:
             return Turn(0, 0)
         with database():
             async with self._pool.acquire() as connection, connection.transaction():
-                rows = await connection.fetch(_sql("unsent_jobs"), psp, list(control.paused), ENTRIES_MAX)
+                rows = await connection.fetch(statement("unsent_jobs"), psp, list(control.paused), ENTRIES_MAX)
                 if not rows:
                     return Turn(0, 0)
                 jobs = [Envelope(Kind.JOB, str(row["intent_id"]), row["body"].encode()) for row in rows]
@@ -114,7 +108,7 @@ class Relay:
                 # From here on the jobs may be carried out; should this not commit, they are sent again.
                 marked = [(row["intent_id"], row["attempt"], row["action"]) for row in rows[:sent]]
                 if marked:
-                    await connection.execute(_sql("mark_sent"), *zip(*marked, strict=True))
+                    await connection.execute(statement("mark_sent"), *zip(*marked, strict=True))
         self._metrics.dispatched(psp, sent, full=sent < len(rows))
         return Turn(len(rows), sent)
 
