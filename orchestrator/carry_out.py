@@ -11,17 +11,18 @@ from typing import Final
 from uuid import UUID
 
 from orchestrator.metrics import IntakeMetrics
-from orchestrator.plan import Plan, PlanKind
 from orchestrator.records import Held, Job, Movement, Record, Stored, read_intents, record_decisions
 from orchestrator.saga import decide
 from shared.contracts import Action, JobMessage
 from shared.db.failures import database
 from shared.db.pool import Pool
 from shared.errors import violated
-from shared.ids import Phase
-from shared.ledger.chain import Leg, build_chain, id_of_account
+from shared.ledger.chain import id_of_account
+from shared.ledger.limits import LimitAccounts
+from shared.ledger.planned import first_chain
 from shared.ledger.port import Ledger
 from shared.ledger.submit import Chain, Outcome, submit_chains
+from shared.plans import Leg, Plan, PlanKind
 from shared.psp import Manifest
 from shared.states import IntentState
 
@@ -56,6 +57,7 @@ class CarryOut:
         """
         self._pool = pool
         self._ledger = ledger
+        self._limits = LimitAccounts(ledger=ledger)
         self._metrics = metrics
         self._epoch = epoch
         self._manifest = manifest
@@ -73,11 +75,9 @@ class CarryOut:
         planned = [row for row in rows if row.state is IntentState.VALIDATED]
         if not planned:
             return states
-        moving = [row for row in planned if _plan(row).kind is not PlanKind.CREDIT]
-        chains = [_first_chain(row) for row in moving]
-        outcomes = await submit_chains(self._ledger, chains) if chains else []
-        records = [self._record(*told) for told in zip(moving, chains, outcomes, strict=True)]
-        records += [self._record(row, (), None) for row in planned if _plan(row).kind is PlanKind.CREDIT]
+        chains = [first_chain(row.id, row.attempt, _plan(row)) for row in planned]
+        outcomes = await self._submit(planned, chains)
+        records = [self._record(*told) for told in zip(planned, chains, outcomes, strict=True)]
         with database():
             taken = await record_decisions(self._pool, records)
         for record in records:
@@ -91,13 +91,21 @@ class CarryOut:
             states |= await self._read_again(lost)
         return states
 
+    async def _submit(self, planned: Sequence[Stored], chains: Sequence[Chain]) -> list[Outcome | None]:
+        """Submit the chains that are not empty, once every allowance that they use stands."""
+        await self._limits.ensure(use.account for row in planned for use in _plan(row).limits)
+        moving = [chain for chain in chains if chain]
+        outcomes = iter(await submit_chains(self._ledger, moving) if moving else ())
+        return [next(outcomes) if chain else None for chain in chains]
+
     def _record(self, row: Stored, chain: Chain, outcome: Outcome | None) -> Record:
         plan = _plan(row)
         decision = decide(row.state, plan.kind, outcome.verdict if outcome is not None else None)
         if decision.state is IntentState.REJECTED:
             return Record(row, decision)
         if plan.kind is PlanKind.MOVE:
-            return Record(row, decision, movements=movements(plan.legs, chain, _at(row, outcome)))
+            moved = movements(plan.legs, chain[: len(plan.legs)], _at(row, outcome))
+            return Record(row, decision, movements=moved)
         job, deadline_s = self._job(row, plan)
         held = holds(plan.legs, 1) if plan.kind is PlanKind.HOLD else ()
         return Record(row, decision, holds=held, job=job, next_poll_s=deadline_s)
@@ -156,11 +164,6 @@ def _at(row: Stored, outcome: Outcome | None) -> datetime:
 
 def _plan(row: Stored) -> Plan:
     return row.plan if row.plan is not None else violated(f"intent {row.id} is VALIDATED without a plan")
-
-
-def _first_chain(row: Stored) -> Chain:
-    plan = _plan(row)
-    return build_chain(row.id, row.attempt, Phase.MOVE, plan.legs, pending=plan.kind is PlanKind.HOLD)
 
 
 def movements(

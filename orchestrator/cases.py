@@ -9,13 +9,13 @@ from uuid import UUID
 
 import asyncpg
 
-from orchestrator.plan import Dispatch, Plan, PlanKind, read_plan
 from orchestrator.records import Connection, Stored, statement
-from orchestrator.resolve import Case, Kind, Payment, Purpose
+from orchestrator.resolve import Case, Payment, Purpose
 from shared.contracts import Action, JobMessage
 from shared.db.pool import Pool
 from shared.errors import violated
 from shared.ids import IntentId, unix_ms_of
+from shared.plans import Dispatch, Plan, PlanKind, ResolutionKind, read_plan
 from shared.states import Funds, IntentState
 
 
@@ -27,7 +27,7 @@ class Resolution:
     transfers that carry it out.
     """
 
-    kind: Kind
+    kind: ResolutionKind
     state: IntentState
     code: str | None
     amount_minor: int | None
@@ -73,7 +73,7 @@ class Known:
     def wallet(self) -> str:
         """The customer's account: the one that pays, or is paid."""
         legs = self.plan.legs
-        return legs[0].debit if self.plan.kind is PlanKind.HOLD else legs[-1].credit
+        return legs[0].debit if self.plan.kind is PlanKind.HOLD else legs[1].credit
 
     def case(self, *, callback_trusted: bool) -> Case:
         """Return what the decision depends on."""

@@ -20,8 +20,8 @@ from shared.contracts import (
     ThaiQrPay,
 )
 from shared.errors import BadInput
-from shared.ledger.chain import Leg
 from shared.ledger.codes import LegCode
+from shared.plans import Leg
 
 _WITHDRAWAL_WORDS: Final = ("proxy_type", "proxy", "bank_code", "recipient_name", "comment")
 _QR_WORDS: Final = ("qr", "comment")

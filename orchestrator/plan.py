@@ -4,60 +4,18 @@ The plan is written down before it is carried out, and carried out byte for byte
 by then, a redelivered intent submits the plan that was stored. This module must never touch a store or a clock.
 """
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from orchestrator.legs import child_legs, destination, internal_legs, topup_legs, withdrawal_legs
 from orchestrator.references import reference_for
 from orchestrator.routing import Route, candidates
 from shared.contracts import Adjustment, ChildOperation, Operation, P2PTransfer, QpTopup
-from shared.errors import BadInput, require
+from shared.errors import BadInput
 from shared.ids import LEGS_PER_PLAN_MAX, IntentId
-from shared.ledger.chain import Leg
-from shared.ledger.codes import LegCode
+from shared.plans import Dispatch, Plan, PlanKind
 from shared.psp import Manifest
-
-PLAN_VERSION: Final = 1
-_PLAN_JSON: Final = json.JSONEncoder(separators=(",", ":"))
-
-
-class PlanKind(StrEnum):
-    """How a plan is carried out."""
-
-    MOVE = "move"
-    """Its legs are moved at once; whatever the ledger says is the end of it."""
-    HOLD = "hold"
-    """Its legs are held, a PSP is asked to pay, and they are posted or voided by what it says."""
-    CREDIT = "credit"
-    """A PSP is asked first; the legs are moved, for the amount that it confirms, once somebody has paid."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dispatch:
-    """What is asked of the PSP; personal values of `destination` are sealed."""
-
-    psp: str
-    operation: str
-    reference: str
-    amount_minor: int
-    currency: str
-    destination: Mapping[str, str] = field(default_factory=dict)
-    test_scenario: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one attempt will do: its channel, the route that chose it, every leg in order, and what a PSP is asked."""
-
-    channel: str
-    route_id: int
-    route_version: int
-    legs: tuple[Leg, ...]
-    kind: PlanKind = PlanKind.MOVE
-    dispatch: Dispatch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,41 +125,3 @@ def _asked(operation: Any, intent: IntentId, route: Route, manifest: Manifest) -
     )
     kind = PlanKind.CREDIT if money_in else PlanKind.HOLD
     return Plan(route.channel, route.id, route.version, legs, kind, dispatch)
-
-
-def write_plan(plan: Plan) -> str:
-    """Return the plan as the JSON text to store."""
-    stored: dict[str, Any] = {
-        "v": PLAN_VERSION,
-        "channel": plan.channel,
-        "route": {"id": plan.route_id, "version": plan.route_version},
-        "legs": [[leg.debit, leg.credit, leg.amount_minor, int(leg.code)] for leg in plan.legs],
-    }
-    if plan.dispatch is not None:
-        asked = plan.dispatch
-        stored["kind"] = plan.kind
-        stored["dispatch"] = {
-            "psp": asked.psp,
-            "operation": asked.operation,
-            "reference": asked.reference,
-            "amount_minor": asked.amount_minor,
-            "currency": asked.currency,
-            "destination": dict(asked.destination),
-            "test_scenario": asked.test_scenario,
-        }
-    return _PLAN_JSON.encode(stored)
-
-
-def read_plan(text: str) -> Plan:
-    """Read a stored plan.
-
-    Raises:
-        InvariantViolation: it was not written by `write_plan`.
-    """
-    stored = json.loads(text)
-    require(stored.get("v") == PLAN_VERSION, f"a stored plan of version {stored.get('v')}")
-    legs = tuple(Leg(debit, credit, amount, LegCode(code)) for debit, credit, amount, code in stored["legs"])
-    route, asked = stored["route"], stored.get("dispatch")
-    if asked is None:
-        return Plan(stored["channel"], route["id"], route["version"], legs)
-    return Plan(stored["channel"], route["id"], route["version"], legs, PlanKind(stored["kind"]), Dispatch(**asked))

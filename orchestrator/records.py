@@ -16,10 +16,10 @@ from uuid import UUID
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from orchestrator.plan import Plan, read_plan
 from orchestrator.saga import Decision
 from shared.db.pool import Pool
 from shared.ids import IntentId
+from shared.plans import Plan, read_plan
 from shared.states import Funds, IntentState
 
 if TYPE_CHECKING:

@@ -12,13 +12,14 @@ from typing import Final
 from uuid import UUID
 
 from orchestrator.cases import Known, Resolution, read_resolution
-from orchestrator.plan import plan_child, write_plan
+from orchestrator.plan import plan_child
 from orchestrator.records import Connection, Stored, read_intents, statement
 from orchestrator.resolve import Alert, Open, Purpose, Settle
 from shared.accounts import suspense
 from shared.contracts import ChildOperation, ChildType, ResultMessage, Source
 from shared.db.pool import Pool
 from shared.ids import IntentId, partition_of, unix_ms_of
+from shared.plans import write_plan
 from shared.states import IntentState
 
 NewIntentId = Callable[[int], IntentId]

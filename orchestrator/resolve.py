@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from shared.contracts import Action, Outcome, ResultMessage, Source
+from shared.plans import ResolutionKind
 from shared.states import TERMINAL, IntentState
 
 Direction = Literal["in", "out"]
@@ -79,9 +80,6 @@ class Case:
         return next((name for name, payment in self.payments.items() if payment.settles), None)
 
 
-Kind = Literal["post", "void", "credit", "close"]
-
-
 @dataclass(frozen=True, slots=True)
 class Settle:
     """End the intent: post what is held, void it, credit what was paid, or close what nobody paid.
@@ -89,7 +87,7 @@ class Settle:
     `code` says why, where it does not end SETTLED; `expired` that it ends EXPIRED.
     """
 
-    kind: Kind
+    kind: ResolutionKind
     psp_transaction_id: str | None = None
     amount_minor: int | None = None
     code: str | None = None
@@ -198,7 +196,7 @@ def _reversed(case: Case, said: ResultMessage) -> Response:
         return _reversed_unseen(case, said, name)
     if known.settles and case.open:
         # The payment's own resolution stands and is carried out first.
-        kind: Kind = "post" if case.direction == "out" else "credit"
+        kind: ResolutionKind = "post" if case.direction == "out" else "credit"
         return Response(settle=Settle(kind, name, known.amount_minor), again=True)
     opens = _taken_back(case, said, name, known)
     alerts: tuple[Alert, ...] = ()

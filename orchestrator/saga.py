@@ -9,9 +9,9 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from orchestrator.plan import PlanKind
 from shared.errors import violated
 from shared.ledger.outcome import ChainOutcome, Verdict
+from shared.plans import PlanKind
 from shared.states import Funds, IntentState, check_path
 
 _S = IntentState
@@ -61,6 +61,7 @@ class Decision:
 _SETTLED_AT_ONCE: Final = Decision((_S.VALIDATED, _S.AUTHORIZED, _S.SETTLED), Funds.MOVED)
 _HELD: Final = Decision((_S.VALIDATED, _S.AUTHORIZED), Funds.HELD)
 _ASKED: Final = Decision((_S.VALIDATED, _S.AUTHORIZED), Funds.NONE)
+_DONE: Final = {PlanKind.MOVE: _SETTLED_AT_ONCE, PlanKind.HOLD: _HELD, PlanKind.CREDIT: _ASKED}
 
 
 def explained(code: str) -> str:
@@ -70,6 +71,8 @@ def explained(code: str) -> str:
 
 def decide(state: IntentState, kind: PlanKind, verdict: Verdict | None) -> Decision:
     """Decide what the verdict on the first chain of a VALIDATED intent makes of it; None where its plan has none.
+
+    The first chain of money in reserves its limits, if it has any; nothing else is in the ledger before it is paid.
 
     An instant channel records AUTHORIZED and SETTLED in one step: holding and moving are the same chain.
 
@@ -82,7 +85,7 @@ def decide(state: IntentState, kind: PlanKind, verdict: Verdict | None) -> Decis
         return _ASKED if kind is PlanKind.CREDIT else violated(f"a plan to {kind} without a chain")
     match verdict.outcome:
         case ChainOutcome.DONE:
-            decision = _HELD if kind is PlanKind.HOLD else _SETTLED_AT_ONCE
+            decision = _DONE[kind]
         case ChainOutcome.DECLINED:
             code = verdict.code or "declined"
             detail = _EXPLANATIONS.get(code, "the ledger refused the move")

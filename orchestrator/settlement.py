@@ -13,16 +13,16 @@ import tigerbeetle as tb
 
 from orchestrator.carry_out import booked_at, holds, movements
 from orchestrator.cases import Known, Resolution
-from orchestrator.plan import PlanKind
 from orchestrator.records import NEVER_S, Record
 from orchestrator.resolve import Alert, Direction
 from orchestrator.saga import Decision, expired, failed, settled
 from shared.errors import violated
-from shared.ids import Phase, transfer_id
-from shared.ledger.chain import Leg, build_chain, build_post, build_void, id_of_account
+from shared.ledger.chain import id_of_account
 from shared.ledger.outcome import ChainOutcome
+from shared.ledger.planned import closing_chain, leg_amounts, paid_legs, release_chain
 from shared.ledger.port import Ledger
 from shared.ledger.submit import Chain, Outcome, submit_chains
+from shared.plans import PlanKind
 from shared.states import Funds, IntentState
 
 CREDIT_REFUSED: Final = "credit_refused"
@@ -65,7 +65,23 @@ async def carry_out_resolutions(ledger: Ledger, standing: Sequence[tuple[Known, 
             settled_ones.append(_closed(known, resolution))
         else:
             settled_ones.append(_refused(known, resolution, burnt=False))
-    return settled_ones
+    return await _with_limits(ledger, settled_ones)
+
+
+async def _with_limits(ledger: Ledger, settled_ones: Sequence[Settled]) -> list[Settled]:
+    """Use up or give back what money in had reserved of its limits, once the money is where it belongs.
+
+    What the ledger refuses here changes nothing about the money: somebody is told, and the allowance stays reserved.
+    """
+    chains = [_release(done) for done in settled_ones]
+    reserved = [chain for chain in chains if chain]
+    outcomes = iter(await submit_chains(ledger, reserved) if reserved else ())
+    return [
+        replace(done, alert=_alert(done.known, "limit_refused"))
+        if chain and next(outcomes).verdict.outcome is ChainOutcome.STUCK and done.alert is None
+        else done
+        for done, chain in zip(settled_ones, chains, strict=True)
+    ]
 
 
 async def _closed_accounts(ledger: Ledger, standing: Sequence[tuple[Known, Resolution]]) -> frozenset[int]:
@@ -92,18 +108,29 @@ def _refused(known: Known, resolution: Resolution, *, burnt: bool) -> Settled:
 
 def _chain(known: Known, resolution: Resolution) -> Chain:
     """Build the transfers of a resolution: none for money that was never here."""
-    stored, legs = known.stored, known.plan.legs
-    number = resolution.ledger_attempt
-    match resolution.kind:
-        case "post":
-            held = _held_ids(known)
-            return build_post(stored.id, number, held, [_amount(known, resolution)] * len(held))
-        case "void":
-            return build_void(stored.id, number, _held_ids(known))
-        case "credit":
-            return build_chain(stored.id, number, Phase.CREDIT, _paid_legs(legs, _amount(known, resolution)))
-        case "close":
-            return ()
+    return closing_chain(
+        known.stored.id,
+        known.stored.attempt,
+        known.plan,
+        kind=resolution.kind,
+        amount_minor=resolution.amount_minor,
+        number=resolution.ledger_attempt,
+    )
+
+
+def _release(done: Settled) -> Chain:
+    """Build the transfers that end what was reserved of limits: used up for what was paid, or else given back."""
+    known, resolution = done.known, done.resolution
+    if done.record is None or known.plan.kind is not PlanKind.CREDIT:
+        return ()
+    settles = done.record.decision.state is IntentState.SETTLED
+    return release_chain(
+        known.stored.id,
+        known.stored.attempt,
+        known.plan,
+        paid_minor=_amount(known, resolution) if settles else None,
+        number=resolution.ledger_attempt,
+    )
 
 
 def _settled(known: Known, resolution: Resolution, chain: Chain, outcome: Outcome) -> Settled:
@@ -136,7 +163,10 @@ def _done(known: Known, resolution: Resolution, chain: Chain, outcome: Outcome) 
     amount = _amount(known, resolution)
     # Posted under other ids, which only an operator can have done: the read model follows, dated by the intent.
     at = booked_at(outcome.timestamp_ns) if outcome.timestamp_ns is not None else known.created_at
-    moved = movements(legs, chain, at, [amount] * len(legs))
+    if known.plan.kind is PlanKind.CREDIT:
+        moved = movements(paid_legs(known.plan, amount), chain, at)
+    else:
+        moved = movements(legs, chain[: len(legs)], at, leg_amounts(known.plan, amount))
     return Record(stored, settled(stored.state), movements=moved, holds=released, next_poll_s=NEVER_S)
 
 
@@ -146,7 +176,7 @@ def _posted(known: Known, chain: Chain) -> Record:
     return Record(
         known.stored,
         settled(known.stored.state),
-        movements=movements(legs, chain, known.created_at),
+        movements=movements(legs, chain[: len(legs)], known.created_at),
         holds=holds(legs, -1),
         next_poll_s=NEVER_S,
     )
@@ -157,17 +187,6 @@ def _closed(known: Known, resolution: Resolution) -> Settled:
     state = known.stored.state
     decision: Decision = expired(state, code) if resolution.state is IntentState.EXPIRED else failed(state, code)
     return Settled(known, resolution, Record(known.stored, decision, next_poll_s=NEVER_S))
-
-
-def _held_ids(known: Known) -> list[int]:
-    stored = known.stored
-    return [
-        transfer_id(stored.id, attempt=stored.attempt, phase=Phase.MOVE, leg=leg) for leg in range(len(known.plan.legs))
-    ]
-
-
-def _paid_legs(legs: Sequence[Leg], amount_minor: int) -> list[Leg]:
-    return [replace(leg, amount_minor=amount_minor) for leg in legs]
 
 
 def _amount(known: Known, resolution: Resolution) -> int:

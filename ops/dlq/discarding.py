@@ -19,15 +19,15 @@ from ops.dlq.contents import Content, Unreadable, intent_of, read_content
 from ops.dlq.reach import Reach, reading_redis
 from ops.statements import statement
 from orchestrator.drafts import Draft, record_drafts
-from orchestrator.plan import PlanKind, Refusal
+from orchestrator.plan import Refusal
 from orchestrator.records import Record, Stored, read_intents, record_decisions
 from orchestrator.saga import Decision
 from shared.contracts import Action, IntentMessage, JobMessage, OpenAccountMessage, Outcome, ResultMessage
 from shared.db.failures import database
 from shared.errors import Permanent, Transient, violated
-from shared.ids import IntentId, Phase, parse_intent_id, partition_of
-from shared.ledger.chain import build_chain
+from shared.ids import IntentId, parse_intent_id, partition_of
 from shared.ledger.outcome import ChainOutcome
+from shared.ledger.planned import first_chain
 from shared.ledger.submit import burn_attempt
 from shared.sealing import KeyRing, seal
 from shared.states import TERMINAL, Funds, IntentState
@@ -240,10 +240,10 @@ async def _reject_unplanned(reach: Reach, intent: IntentId, message: IntentMessa
 
 async def _burn(reach: Reach, found: DiscardProspect, stored: Stored) -> None:
     plan = stored.plan or violated(f"intent {stored.id} is VALIDATED without a plan")
-    if plan.kind is PlanKind.CREDIT:
+    chain = first_chain(stored.id, stored.attempt, plan)
+    if not chain:
         # Nothing is in the ledger before somebody has paid, and nobody was asked to yet.
         return
-    chain = build_chain(stored.id, stored.attempt, Phase.MOVE, plan.legs, pending=plan.kind is PlanKind.HOLD)
     if await burn_attempt(reach.ledger(), chain[0]) is not ChainOutcome.BURNED:
         raise NotDiscarded(f"{found.address} stays: the ledger has carried it out; replay it")
     with database():

@@ -14,10 +14,10 @@ import tigerbeetle as tb
 
 from ops.invariants.findings import Advance, Check
 from ops.invariants.plans import TERMINAL_UNMOVED, Attempt, Planned, Resolved, Transfers, next_planned
-from orchestrator.plan import PlanKind
 from orchestrator.settlement import CREDIT_REFUSED
 from shared.db.pool import Pool
 from shared.ledger.port import Ledger
+from shared.plans import PlanKind, ResolutionKind
 from shared.states import TERMINAL, IntentState
 
 PAGE: Final = 500
@@ -27,6 +27,11 @@ _COMPARED: Final = (
     "amount", "debit_account_id", "credit_account_id", "ledger", "code", "flags", "pending_id", "user_data_128",
 )  # fmt: skip
 
+_RESOLUTIONS: Final[dict[PlanKind, frozenset[ResolutionKind]]] = {
+    PlanKind.MOVE: frozenset(),
+    PlanKind.HOLD: frozenset({"post", "void"}),
+    PlanKind.CREDIT: frozenset({"credit", "close"}),
+}
 Books = dict[int, tb.Transfer]
 
 
@@ -104,7 +109,7 @@ def _story_fault(intent: Planned, attempt: Attempt) -> str | None:
 def _resolution_fault(intent: Planned, kind: PlanKind, resolved: Resolved) -> str | None:
     """Say in what the end of an intent does not follow from what was resolved about it."""
     state = intent.state
-    if resolved.kind not in (("post", "void") if kind is PlanKind.HOLD else ("credit", "close")):
+    if resolved.kind not in _RESOLUTIONS[kind]:
         return f"a plan to {kind}, of which was resolved to {resolved.kind}"
     refused = state is IntentState.FAILED and resolved.kind == "credit" and intent.error_code == CREDIT_REFUSED
     # An unpaid request that somebody had looked at fails instead of expiring.
@@ -118,11 +123,12 @@ def _present_faults(state: IntentState, attempt: Attempt, booked: Books) -> Iter
     """Compare what the state says of the money with the ledger."""
     first, closing = attempt.first, attempt.closing
     if state in TERMINAL_UNMOVED:
-        yield from _moved(first + closing, booked, f"although the intent is {state.lower()}")
+        yield from _moved(attempt.transfers, booked, f"although the intent is {state.lower()}")
         return
     yield from _legs("", first, booked)
     if state not in TERMINAL:
         return  # What is resolved about it may or may not have been carried out.
+    yield from _legs("limits, ", attempt.release, booked)
     if state is IntentState.SETTLED or _is_voided(attempt):
         yield from _legs("resolution, ", closing, booked)
     else:
@@ -135,7 +141,7 @@ def _past_faults(attempt: Attempt, booked: Books) -> Iterator[str]:
         yield from _legs("", attempt.first, booked)
         yield from _legs("resolution, ", attempt.closing, booked)
     else:
-        yield from _moved(attempt.first + attempt.closing, booked, "although it is not what settled it")
+        yield from _moved(attempt.transfers, booked, "although it is not what settled it")
 
 
 def _is_voided(attempt: Attempt) -> bool:

@@ -17,7 +17,6 @@ import asyncpg
 
 from ops.invariants.findings import Advance, Check
 from ops.statements import statement
-from orchestrator.plan import PlanKind
 from orchestrator.resolve import Purpose
 from orchestrator.settlement import CREDIT_REFUSED
 from shared.accounts import at_psp
@@ -25,6 +24,7 @@ from shared.contracts import ChildType
 from shared.db.pool import Pool
 from shared.ledger.chain import id_of_account
 from shared.ledger.port import Ledger
+from shared.plans import PlanKind
 from shared.states import TERMINAL, IntentState
 
 PAGE: Final = 500

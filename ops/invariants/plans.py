@@ -11,11 +11,11 @@ import asyncpg
 import tigerbeetle as tb
 
 from ops.statements import statement
-from orchestrator.plan import Plan, PlanKind, read_plan
 from shared.db.pool import Pool
 from shared.errors import PaymeshError
-from shared.ids import IntentId, Phase
-from shared.ledger.chain import build_chain, build_post, build_void
+from shared.ids import IntentId
+from shared.ledger.planned import as_booked, closing_chain, first_chain, release_chain
+from shared.plans import Plan, ResolutionKind, read_plan
 from shared.states import IntentState
 
 TERMINAL_UNMOVED: Final = frozenset({IntentState.REJECTED, IntentState.DUPLICATE})
@@ -28,7 +28,7 @@ Transfers = tuple[tb.Transfer, ...]
 class Resolved:
     """What was stored to be done about an attempt."""
 
-    kind: str
+    kind: ResolutionKind
     state: IntentState
     amount_minor: int | None
     ledger_attempt: int
@@ -44,9 +44,16 @@ class Attempt:
     resolved: Resolved | None = None
     closing: Transfers = ()
     """What its resolution posts, voids or credits."""
+    release: Transfers = ()
+    """What its end uses up, or gives back, of what was reserved of limits."""
     reference: tuple[str, str] | None = None
     """The PSP and the reference that it claimed there."""
     has_job: bool = False
+
+    @property
+    def transfers(self) -> Transfers:
+        """Every transfer that it may cause, as the ledger keeps them."""
+        return self.first + self.closing + self.release
 
     @property
     def asked(self) -> tuple[str, str] | None:
@@ -73,7 +80,7 @@ class Planned:
     @property
     def transfers(self) -> Transfers:
         """Every transfer that any attempt may cause."""
-        return tuple(transfer for attempt in self.attempts.values() for transfer in (*attempt.first, *attempt.closing))
+        return tuple(transfer for attempt in self.attempts.values() for transfer in attempt.transfers)
 
     @property
     def transfer_ids(self) -> frozenset[int]:
@@ -119,47 +126,26 @@ def _planned(rows: Sequence[asyncpg.Record]) -> Planned:
 
 def _attempt(row: asyncpg.Record) -> Attempt:
     intent, number, plan = IntentId(row["id"]), row["attempt"], read_plan(row["plan"])
-    pending = plan.kind is PlanKind.HOLD
-    first = () if plan.kind is PlanKind.CREDIT else build_chain(intent, number, Phase.MOVE, plan.legs, pending=pending)
-    resolved = None
-    if row["kind"] is not None:
-        state = IntentState(row["resolved_state"])
-        resolved = Resolved(row["kind"], state, row["amount_minor"], row["ledger_attempt"])
-    return Attempt(
+    submitted = first_chain(intent, number, plan)
+    found = Attempt(
         plan=plan,
-        first=tuple(first),
-        resolved=resolved,
-        closing=_closing(intent, plan, first, resolved) if resolved is not None else (),
+        first=tuple(as_booked(submitted, submitted)),
         reference=(row["psp"], row["reference"]) if row["reference"] is not None else None,
         has_job=row["has_job"],
     )
-
-
-def _closing(intent: IntentId, plan: Plan, first: Sequence[tb.Transfer], resolved: Resolved) -> Transfers:
-    """Return the transfers of a resolution as the ledger keeps them: it takes from the hold what they leave out."""
-    number, amount = resolved.ledger_attempt, resolved.amount_minor or 0
-    held = [transfer.id for transfer in first]
-    match resolved.kind:
-        case "credit":
-            legs = [replace(leg, amount_minor=amount) for leg in plan.legs]
-            return tuple(build_chain(intent, number, Phase.CREDIT, legs))
-        case "post" if held:
-            return _kept(build_post(intent, number, held, [amount] * len(held)), first)
-        case "void" if held:
-            return _kept(build_void(intent, number, held), first)
-        case _:
-            return ()
-
-
-def _kept(closing: Sequence[tb.Transfer], held: Sequence[tb.Transfer]) -> Transfers:
-    return tuple(
-        replace(
-            transfer,
-            amount=transfer.amount or hold.amount,
-            debit_account_id=hold.debit_account_id,
-            credit_account_id=hold.credit_account_id,
-            ledger=hold.ledger,
-            code=hold.code,
-        )
-        for transfer, hold in zip(closing, held, strict=True)
+    if row["kind"] is None:
+        return found
+    resolved = Resolved(row["kind"], IntentState(row["resolved_state"]), row["amount_minor"], row["ledger_attempt"])
+    closing = closing_chain(
+        intent, number, plan, kind=resolved.kind, amount_minor=resolved.amount_minor, number=resolved.ledger_attempt
+    )
+    settled = row["state"] == IntentState.SETTLED
+    release = release_chain(
+        intent, number, plan, paid_minor=resolved.amount_minor if settled else None, number=resolved.ledger_attempt
+    )
+    return replace(
+        found,
+        resolved=resolved,
+        closing=tuple(as_booked(closing, submitted)),
+        release=tuple(as_booked(release, submitted)),
     )

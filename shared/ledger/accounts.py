@@ -12,7 +12,8 @@ suspense    6     none
 liquidity   7     none
 equity      8     none: the other side of adjustments, may stand on either side
 mesh        100   none; in the mesh ledger only
-limit       101   reserved for limits; in the limits ledger only
+limit       101   debits must not exceed credits; in the limits ledger only (see `shared.ledger.limits`)
+allowance   102   none: the other side of every limit; in the limits ledger only
 ==========  ====  =============================================================================
 
 A ledger number is the ISO 4217 numeric code of its currency. Numbers 1 and 2 name no currency and belong to the
@@ -53,6 +54,7 @@ class AccountCode(IntEnum):
     EQUITY = 8
     MESH = 100
     LIMIT = 101
+    ALLOWANCE = 102
 
 
 _CODES: Final[dict[AccountKind, AccountCode]] = {kind: AccountCode[kind.name] for kind in AccountKind}

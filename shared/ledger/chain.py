@@ -7,7 +7,6 @@ This module must never read a clock, draw randomness or touch the ledger.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import tigerbeetle as tb
@@ -18,6 +17,7 @@ from shared.ids import LEGS_PER_PLAN_MAX, IntentId, Phase, transfer_id
 from shared.ledger.accounts import NEVER_CREDITED_ID, NEVER_OPENED_ID
 from shared.ledger.codes import LegCode
 from shared.money import AMOUNT_MINOR_MAX
+from shared.plans import Leg
 
 _LINKED = tb.TransferFlags.LINKED
 _NONE = tb.TransferFlags.NONE
@@ -25,16 +25,6 @@ _PENDING = tb.TransferFlags.PENDING
 _POST = tb.TransferFlags.POST_PENDING_TRANSFER
 _VOID = tb.TransferFlags.VOID_PENDING_TRANSFER
 _ACCOUNTS_REMEMBERED = 1 << 16
-
-
-@dataclass(frozen=True, slots=True)
-class Leg:
-    """One movement of a plan: `amount_minor` from account `debit` to account `credit`, because of `code`."""
-
-    debit: str
-    credit: str
-    amount_minor: int
-    code: int
 
 
 @lru_cache(maxsize=_ACCOUNTS_REMEMBERED)
@@ -98,11 +88,15 @@ def build_chain(
 
 
 def _resolution(
-    intent: IntentId, attempt: int, phase: Phase, held_ids: Sequence[int], amounts: Sequence[int]
+    intent: IntentId,
+    attempt: int,
+    phase: Phase,
+    flags: tb.TransferFlags,
+    held_ids: Sequence[int],
+    amounts: Sequence[int],
 ) -> list[tb.Transfer]:
     _check_count(len(held_ids))
     first = transfer_id(intent, attempt=attempt, phase=phase, leg=0)
-    flags = _POST if phase is Phase.POST else _VOID
     last = len(held_ids) - 1
     return [
         tb.Transfer(
@@ -117,7 +111,7 @@ def _resolution(
 
 
 def build_post(
-    intent: IntentId, attempt: int, held_ids: Sequence[int], amounts_minor: Sequence[int]
+    intent: IntentId, attempt: int, held_ids: Sequence[int], amounts_minor: Sequence[int], *, phase: Phase = Phase.POST
 ) -> list[tb.Transfer]:
     """Return the chain that posts a hold, one stored amount a leg; what an amount leaves over is released.
 
@@ -126,12 +120,14 @@ def build_post(
     for amount_minor in amounts_minor:
         if not 0 <= amount_minor <= AMOUNT_MINOR_MAX:
             violated(f"{intent}: a post of {amount_minor}")
-    return _resolution(intent, attempt, Phase.POST, held_ids, amounts_minor)
+    return _resolution(intent, attempt, phase, _POST, held_ids, amounts_minor)
 
 
-def build_void(intent: IntentId, attempt: int, held_ids: Sequence[int]) -> list[tb.Transfer]:
+def build_void(
+    intent: IntentId, attempt: int, held_ids: Sequence[int], *, phase: Phase = Phase.VOID
+) -> list[tb.Transfer]:
     """Return the chain that gives a hold back, whole."""
-    return _resolution(intent, attempt, Phase.VOID, held_ids, [0] * len(held_ids))
+    return _resolution(intent, attempt, phase, _VOID, held_ids, [0] * len(held_ids))
 
 
 def burn(first: tb.Transfer) -> tb.Transfer:

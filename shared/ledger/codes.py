@@ -48,3 +48,15 @@ class LegCode(IntEnum):
     """The side that gives money which no plan accounts for → transit."""
     SUSPENSE_GIVE = 602
     """Transit → the side that gets it."""
+
+    FEE_TAKE = 701
+    """Payer's wallet → transit: a fee on top of what is paid."""
+    FEE_GIVE = 702
+    """Transit → the fee's beneficiary."""
+
+    LIMIT_FUND = 801
+    """In the limits ledger: what makes an allowance usable, once an account, by a constant amount."""
+    LIMIT_USE = 802
+    """In the limits ledger: what an intent uses of an allowance."""
+    LIMIT_CHECK = 803
+    """In the limits ledger: held and given back in the same chain; it fails where more than the cap is used."""

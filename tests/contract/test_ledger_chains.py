@@ -12,11 +12,12 @@ from shared.accounts import parse_account
 from shared.errors import InvariantViolation
 from shared.ids import IntentId, Phase, intent_id
 from shared.ledger.accounts import ledger_account
-from shared.ledger.chain import Leg, build_chain, build_post, build_void
+from shared.ledger.chain import build_chain, build_post, build_void
 from shared.ledger.codes import LegCode
 from shared.ledger.outcome import ChainOutcome
 from shared.ledger.port import Ledger
 from shared.ledger.submit import burn_attempt, submit_chains
+from shared.plans import Leg
 from tests.contract.books import AMOUNT_MAX, CREATED, FAILED, A, Books, F, Status, linked, values
 
 

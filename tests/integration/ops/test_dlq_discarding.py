@@ -12,9 +12,9 @@ from ops.dlq.discarding import Discarded, NotDiscarded, discard_record, foresee_
 from ops.dlq.reach import Reach
 from orchestrator.drafts import Draft, record_drafts
 from orchestrator.legs import internal_legs
-from orchestrator.plan import Plan
 from shared.contracts import Action, Envelope, IntentMessage, Kind, Outcome, Source, result_envelope
 from shared.ids import IntentId
+from shared.plans import Plan
 from shared.sealing import unseal
 from shared.states import IntentState
 from shared.streams import keys

@@ -10,9 +10,10 @@ from orchestrator.records import read_intents
 from orchestrator.routing import Route
 from shared.errors import InvariantViolation, OutcomeUnknown
 from shared.ids import ATTEMPT_MAX, LEG_MAX, IntentId, Phase, intent_id, transfer_id
-from shared.ledger.chain import Leg, build_chain
+from shared.ledger.chain import build_chain
 from shared.ledger.outcome import ChainOutcome
 from shared.ledger.submit import burn_attempt
+from shared.plans import Leg
 from shared.streams.verdicts import Done, HandBack
 from tests.channels import FixedChannels
 from tests.integration.orchestrator.paused import Deaf, Paused, Wrapped

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.plan import Plan, Refusal, plan_operation, read_plan, write_plan
+from orchestrator.plan import Refusal, plan_operation
 from orchestrator.routing import Route, candidates
 from shared.contracts import Adjustment, P2PTransfer
 from shared.errors import InvariantViolation
 from shared.ids import intent_id
 from shared.ledger.codes import LegCode
 from shared.money import AMOUNT_MINOR_MAX
+from shared.plans import Plan, read_plan, write_plan
 from tests.channels import FixedChannels
 
 ROUTES = (

@@ -4,10 +4,10 @@ from itertools import pairwise
 
 import pytest
 
-from orchestrator.plan import PlanKind
 from orchestrator.saga import decide
 from shared.errors import InvariantViolation
 from shared.ledger.outcome import BURNS, ChainOutcome, Verdict
+from shared.plans import PlanKind
 from shared.states import TRANSITIONS, Funds, IntentState
 
 

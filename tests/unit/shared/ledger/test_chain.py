@@ -16,10 +16,11 @@ from shared.ledger.accounts import (
     AccountCode,
     ledger_account,
 )
-from shared.ledger.chain import Leg, build_chain, build_post, build_void, burn
+from shared.ledger.chain import build_chain, build_post, build_void, burn
 from shared.ledger.codes import LegCode
 from shared.ledger.packing import PackedAccount, PackedTransfer
 from shared.money import CURRENCIES
+from shared.plans import Leg
 
 INTENT = IntentId(UUID("0198c1f2-0001-7abc-8def-0123450a0000"))
 LEGS = (

@@ -11,10 +11,11 @@ from tigerbeetle import CreateTransferStatus as Status
 
 from shared.errors import InvariantViolation
 from shared.ids import IntentId, Phase
-from shared.ledger.chain import Leg, build_chain, build_post
+from shared.ledger.chain import build_chain, build_post
 from shared.ledger.outcome import ChainOutcome
 from shared.ledger.port import Ledger
 from shared.ledger.submit import Chain, Outcome, burn_attempt, submit_chains
+from shared.plans import Leg
 
 INTENT = IntentId(UUID("0198c1f2-0001-7abc-8def-0123450a0000"))
 LEGS = (Leg("user:alice:THB", "transit:THB", 5, 101), Leg("transit:THB", "user:bob:THB", 5, 102))
