@@ -7,32 +7,37 @@ route or no registered PSP: that is an answer about the operation, and not about
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Final
+from uuid import UUID
 
 import structlog
 from redis.asyncio import Redis
 
 from shared.db.failures import database
+from shared.db.notices import Notices
 from shared.db.pool import Pool
 from shared.errors import OutcomeUnknown, Transient
 from shared.psp import BadManifest, Manifest, read_manifest
+from shared.psp_health import HealthWatch
+from shared.rules.choice import NoChannel, choose
+from shared.rules.load import RuleRegister
+from shared.rules.model import Subject
+from shared.rules.routes import ChannelHealth, Route
 from shared.streams.breaker import BreakerState, read_breaker
 from shared.streams.client import server
 from shared.streams.control import Control
-from shared.streams.events import wait_up_to
+from shared.streams.events import wait_for_any_up_to
 
 LOOK_INTERVAL_S: Final = 0.5
 
 _SELECT_VERSIONS: Final = "SELECT name, version FROM pm.register_version WHERE name = ANY ($1) ORDER BY name"
-_REGISTERS: Final = ("payment_route", "psp", "psp_control")
-_SELECT_ROUTES: Final = (
-    "SELECT operation_type, currency, amount_min, amount_max, channel"
-    " FROM pm.payment_route WHERE active ORDER BY priority, id"
-)
+_REGISTERS: Final = ("psp", "psp_control")
+NOBODY: Final = UUID(int=0)
+"""In the place of an intent that is not there yet: routes of one priority are equals then."""
 _SELECT_PSPS: Final = "SELECT psp, manifest FROM pm.psp ORDER BY psp"
 _SELECT_PAUSES: Final = "SELECT psp, operation FROM pm.psp_control"
 
@@ -45,29 +50,9 @@ def _count_unsent() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelRoute:
-    """One active row of `pm.payment_route`; `currency` None is every currency, amounts are minor units, inclusive."""
-
-    operation_type: str
-    currency: str | None
-    amount_min: int
-    amount_max: int
-    channel: str
-
-    def takes(self, operation_type: str, currency: str, amount_minor: int) -> bool:
-        """Say whether the route carries such an operation."""
-        return (
-            self.operation_type == operation_type
-            and self.currency in (None, currency)
-            and self.amount_min <= amount_minor <= self.amount_max
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Registers:
-    """What people have decided: routes in the order they are tried, manifests by channel, pauses by PSP."""
+    """What people have decided: manifests by channel, pauses by PSP."""
 
-    routes: tuple[ChannelRoute, ...] = ()
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
     controls: Mapping[str, Control] = field(default_factory=dict)
 
@@ -82,36 +67,47 @@ class Condition:
 
 WELL: Final = Condition()
 
+_WORDS: Final = {
+    "paused": "is paused",
+    "breaker_open": "is out of order",
+    "outbox_full": "has as much work as it admits",
+}
 
-def refusal(
-    registers: Registers, conditions: Mapping[str, Condition], operation_type: str, currency: str, amount_minor: int
-) -> str | None:
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The ways out of the house as they were last seen: what a channel is chosen by."""
+
+    registers: Registers = Registers()
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
+    health_of: Callable[[str], ChannelHealth] = lambda _: ChannelHealth()
+
+    def manifest_of_channel(self, channel: str) -> Manifest | None:
+        """Return what the PSP behind a channel promises."""
+        return self.registers.manifests.get(channel)
+
+    def refusal(self, psp: str, operation: str) -> str | None:
+        """Say in a word why a PSP takes nothing on."""
+        if not self.registers.controls.get(psp, Control()).takes(operation):
+            return "paused"
+        condition = self.conditions.get(psp, WELL)
+        if condition.breaker_open:
+            return "breaker_open"
+        return "outbox_full" if condition.outbox_full else None
+
+    def health(self, psp: str) -> ChannelHealth:
+        """Return how a PSP has done lately."""
+        return self.health_of(psp)
+
+
+def refusal(routes: Sequence[Route], subject: Subject, seen: Seen) -> str | None:
     """Say why no channel takes an operation now; None where one does, or where no channel offers it at all."""
-    reasons: dict[str, str] = {}
-    for route in registers.routes:
-        manifest = registers.manifests.get(route.channel)
-        if manifest is None or not route.takes(operation_type, currency, amount_minor):
-            continue
-        rules = manifest.operations.get(operation_type)
-        if rules is None or rules.currency != currency or not rules.min_minor <= amount_minor <= rules.max_minor:
-            continue
-        reason = _reason(
-            registers.controls.get(manifest.psp, Control()), conditions.get(manifest.psp, WELL), operation_type
-        )
-        if reason is None:
-            return None
-        reasons[route.channel] = reason
-    return "; ".join(f"{channel} {reason}" for channel, reason in reasons.items()) or None
-
-
-def _reason(control: Control, condition: Condition, operation_type: str) -> str | None:
-    if not control.takes(operation_type):
-        return "is paused"
-    if condition.breaker_open:
-        return "is out of order"
-    if condition.outbox_full:
-        return "has as much work as it admits"
-    return None
+    choice = choose(routes, subject, NOBODY, seen)
+    if not isinstance(choice, NoChannel) or choice.code != "psp_unavailable":
+        return None
+    reasons = {one.channel: _WORDS.get(one.reason, one.reason) for one in choice.passed_over}
+    named = dict.fromkeys(route.channel for route in routes if route.channel in reasons)
+    return "; ".join(f"{channel} {reasons[channel]}" for channel in named)
 
 
 class Channels:
@@ -121,8 +117,11 @@ class Channels:
         outbox_max: how many unsent jobs a PSP may have before more are refused.
     """
 
-    def __init__(self, *, pool: Pool, redis: Redis, outbox_max: int) -> None:
+    def __init__(self, *, pool: Pool, redis: Redis, rules: RuleRegister, notices: Notices, outbox_max: int) -> None:
         self._pool = pool
+        self._rules = rules
+        self._changed = notices.wake(*_REGISTERS)
+        self._health = HealthWatch(pool=pool, redis=redis)
         self._redis = redis
         self._outbox_max = outbox_max
         self._versions: dict[str, int] = {}
@@ -130,9 +129,14 @@ class Channels:
         self._unsent: dict[str, int] = {}
         self._conditions: dict[str, Condition] = {}
 
-    def refusal(self, operation_type: str, currency: str, amount_minor: int) -> str | None:
+    @property
+    def seen(self) -> Seen:
+        """The channels as they were last seen."""
+        return Seen(self._registers, self._conditions, self._health.of)
+
+    def refusal(self, subject: Subject) -> str | None:
         """Say why no channel takes an operation now; None where one does, or where no channel offers it at all."""
-        return refusal(self._registers, self._conditions, operation_type, currency, amount_minor)
+        return refusal(self._rules.book.routes, subject, self.seen)
 
     async def look(self) -> None:
         """Look once at both stores; what cannot be asked stays as it was known last.
@@ -159,12 +163,17 @@ class Channels:
                     outbox_full=condition.outbox_full,
                 )
         self._conditions = conditions
+        try:
+            await self._health.refresh([manifest.psp for manifest in self._registers.manifests.values()])
+        except (Transient, OutcomeUnknown) as error:
+            _log.warning("health_not_refreshed", reason=error.code)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look twice a second until `stop`."""
         while not stop.is_set():
+            self._changed.clear()
             await self.look()
-            await wait_up_to(stop, LOOK_INTERVAL_S)
+            await wait_for_any_up_to(LOOK_INTERVAL_S, stop, self._changed)
 
     async def _look_at_registers(self) -> None:
         with database():
@@ -172,18 +181,16 @@ class Channels:
             if versions != self._versions:
                 self._registers = await self._load()
                 self._versions = versions
-                _log.info("channels_loaded", routes=len(self._registers.routes), psps=len(self._registers.manifests))
+                _log.info("channels_loaded", psps=len(self._registers.manifests))
             rows = await self._pool.fetch(_count_unsent(), self._outbox_max + 1) if self._registers.manifests else []
         self._unsent = {row["psp"]: row["unsent"] for row in rows}
 
     async def _load(self) -> Registers:
-        routes = tuple(ChannelRoute(**dict(row)) for row in await self._pool.fetch(_SELECT_ROUTES))
         manifests = [_readable(row["psp"], row["manifest"]) for row in await self._pool.fetch(_SELECT_PSPS)]
         pauses: dict[str, set[str]] = {}
         for row in await self._pool.fetch(_SELECT_PAUSES):
             pauses.setdefault(row["psp"], set()).add(row["operation"])
         return Registers(
-            routes=routes,
             manifests={manifest.channel: manifest for manifest in manifests if manifest is not None},
             controls={psp: Control(frozenset(operations)) for psp, operations in pauses.items()},
         )

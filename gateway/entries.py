@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.operations import OperationRequest, sealed_message
-from shared.contracts import Envelope, IntentMessage, Kind
+from gateway.operations import OperationRequest, destination_of, sealed_message
+from shared.contracts import INTENT_VERSION, VERSION, Envelope, IntentMessage, Kind
 from shared.ids import IntentId
 from shared.sealing import KeyRing
 from shared.streams import keys
@@ -45,13 +45,16 @@ def intent_entry(ring: KeyRing, intent: IntentId, offer: Offer, *, waiter: str |
         fingerprints=offer.fingerprints,
         operation=sealed_message(ring, context=intent_text, request=offer.request, approved_by=offer.approved_by),
         waiter=waiter,
+        destination=destination_of(ring, offer.request),
     )
+    says_more = message.destination is not None or offer.request.metadata.labels is not None
     return AcceptEntry(
         envelope=Envelope(
             kind=Kind.INTENT,
             id=intent_text,
             body=message.model_dump_json(exclude_none=True).encode(),
             traceparent=offer.traceparent,
+            version=INTENT_VERSION if says_more else VERSION,
         ),
         idem_key=keys.idem(offer.partition, offer.service_key, offer.key),
         fingerprints=offer.fingerprints,

@@ -116,6 +116,9 @@ ScenarioText = Annotated[
 ]
 
 
+LabelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", max_length=32)]
+
+
 class RequestModel(BaseModel):
     """A posted JSON object: no unknown field, no conversion between types."""
 
@@ -123,10 +126,11 @@ class RequestModel(BaseModel):
 
 
 class MetadataRequest(RequestModel):
-    """What the caller wants to find its intents by; never personal data."""
+    """What the caller wants to find its intents by, and what rules may ask for by name; never personal data."""
 
     # JSON has lists only; a tuple keeps the model hashable, without which pydantic copies the default every time.
     tags: Annotated[tuple[TagText, ...], Field(strict=False, max_length=TAGS_MAX)] = ()
+    labels: Annotated[dict[LabelName, TagText], Field(min_length=1, max_length=TAGS_MAX)] | None = None
 
 
 def personal_fields(model: type[BaseModel]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from gateway.channels import Channels
 from gateway.entries import Offer, intent_entry
 from gateway.fields import account_of
 from gateway.idempotency_key import parse_idempotency_key
-from gateway.operations import OPERATIONS, AdjustmentRequest, OperationRequest
+from gateway.operations import OPERATIONS, AdjustmentRequest, OperationRequest, subject_of
 from gateway.prefer import wait_seconds
 from gateway.problems import Problem
 from gateway.reads import Reads
@@ -94,7 +94,7 @@ class Intents:
         )
         call.wait_s = self._wait_s(call)
         if not OPERATIONS[request.operation_type].instant:
-            closed = self.channels.refusal(request.operation_type, request.currency, request.amount_minor)
+            closed = self.channels.refusal(subject_of(request, at_ms=0))
             if closed is not None:
                 return await self._replay(offer, call.wait_s, closed=closed)
         return await self._offer(offer, call.wait_s)

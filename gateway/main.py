@@ -45,9 +45,11 @@ from shared import log, process
 from shared.clock import new_intent_id
 from shared.config import load
 from shared.db.failures import database
+from shared.db.notices import Notices
 from shared.db.pool import Pool, close_pool, open_pool
 from shared.mesh import verify
 from shared.metrics import open_registry
+from shared.rules.load import RuleRegister
 from shared.sealing import KeyRing
 from shared.streams.client import connect
 
@@ -112,6 +114,8 @@ class Gateway:
     keys: KeyRegister
     vitals: Vitals
     channels: Channels
+    rules: RuleRegister
+    notices: Notices
     violation: "asyncio.Future[None]"
     """Fails with the first `InvariantViolation`, and the process with it."""
 
@@ -131,7 +135,11 @@ def wire(*, settings: GatewaySettings, stores: Stores, vitals: Vitals, ring: Key
         replicas_min=settings.replicas_min,
         replica_timeout_ms=settings.replica_timeout_ms,
     )
-    channels = Channels(pool=stores.pool, redis=stores.redis, outbox_max=settings.outbox_max)
+    notices = Notices(url=settings.database_url, application_name="paymesh-gateway-notices")
+    rules = RuleRegister(pool=stores.pool, notices=notices)
+    channels = Channels(
+        pool=stores.pool, redis=stores.redis, rules=rules, notices=notices, outbox_max=settings.outbox_max
+    )
     intents = Intents(
         authenticator=authenticator,
         door=door,
@@ -173,7 +181,7 @@ def wire(*, settings: GatewaySettings, stores: Stores, vitals: Vitals, ring: Key
         metrics=metrics,
         on_violation=lambda error: None if violation.done() else violation.set_exception(error),
     )
-    return Gateway(EdgeServer(edge), door, hints, keys, vitals, channels, violation)
+    return Gateway(EdgeServer(edge), door, hints, keys, vitals, channels, rules, notices, violation)
 
 
 def handlers(
@@ -221,12 +229,15 @@ async def serve(
         gateway = wire(settings=settings, stores=stores, vitals=vitals, ring=settings.keyring(), stop=stop)
         await gateway.keys.refresh()
         await gateway.vitals.look()
+        await gateway.rules.refresh()
         await gateway.channels.look()
         loops = [
             tasks.create_task(gateway.hints.run()),
             tasks.create_task(gateway.keys.run(stop)),
             tasks.create_task(gateway.vitals.run(stop)),
             tasks.create_task(gateway.channels.run(stop)),
+            tasks.create_task(gateway.rules.run(stop)),
+            tasks.create_task(gateway.notices.run(stop)),
             tasks.create_task(_fail_with(gateway.violation)),
         ]
         await _listen(gateway, settings, stop, listening)

@@ -27,7 +27,8 @@ from gateway.fields import (
 from gateway.problems import Problem
 from shared import contracts
 from shared.contracts import Metadata
-from shared.sealing import KeyRing, seal_fields
+from shared.rules.model import Subject
+from shared.sealing import KeyRing, fingerprint, seal_fields
 
 
 class P2PTransferRequest(RequestModel):
@@ -163,13 +164,49 @@ def sealed_message(
 ) -> contracts.Operation:
     """Return the operation as it is stored, its personal fields sealed for the intent that `context` names."""
     kind = OPERATIONS[request.operation_type]
-    values = {**request.__dict__, "metadata": Metadata(tags=request.metadata.tags)}
+    values = {**request.__dict__, "metadata": Metadata(tags=request.metadata.tags, labels=request.metadata.labels)}
     texts = {name: values[name] for name in kind.personal if values[name] is not None}
     if texts:
         values |= seal_fields(ring, context=context, texts=texts)
     if approved_by is not None:
         values["approved_by"] = approved_by
     return kind.message(**values)
+
+
+def subject_of(request: OperationRequest, *, at_ms: int, user_id: str | None = None) -> Subject:
+    """Return what rules may know of an operation that is about to be posted."""
+    kind = OPERATIONS[request.operation_type]
+    return Subject(
+        operation_type=request.operation_type,
+        currency=request.currency,
+        amount_minor=request.amount_minor,
+        at_ms=at_ms,
+        holder=getattr(request, kind.wallets[0]).rpartition(":")[0],
+        user_id=user_id or "",
+        tags=request.metadata.tags,
+        labels=request.metadata.labels or {},
+    )
+
+
+def destination_of(ring: KeyRing, request: OperationRequest) -> str | None:
+    """Return what tells two payments to one place, without telling the place; None where a wallet's name does.
+
+    A key that has just been put in front of the ring makes another one of it: whoever counts begins anew.
+    """
+    match request:
+        case IppsWithdrawalRequest():
+            place: tuple[str, ...] = (request.proxy_type, request.bank_code or "", _plain(request))
+        case ThaiQrPayRequest():
+            place = ("THAI_QR", "", request.qr)
+        case _:
+            return None
+    return fingerprint(ring, (b"destination", *(part.encode() for part in place)))[0]
+
+
+def _plain(request: IppsWithdrawalRequest) -> str:
+    """Return the proxy without what may be written this way or that: separators, case, a country's prefix."""
+    plain = request.proxy.translate(_SEPARATORS).upper()
+    return plain[-_MOBILE_DIGITS:] if request.proxy_type == "MOBILE" else plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +218,8 @@ class _ProxyForm:
     longest: int
 
 
+_MOBILE_DIGITS: Final = 9
+"""Of a Thai mobile number, without its country's prefix or the 0 in place of it."""
 _SEPARATORS: Final = str.maketrans("", "", " -.()+")
 _PROXY_FORMS: Final = {
     "MOBILE": _ProxyForm(re.compile(r"\+?[0-9 .()-]+"), 10, 13),

@@ -338,11 +338,17 @@ def masked_request(request: OperationRequest, *, approved_by: str | None) -> dic
 
 def masked_operation(ring: KeyRing, intent: IntentId, stored: str) -> dict[str, Any]:
     """Return the operation view of a stored operation; what cannot be unsealed is masked altogether."""
-    view = {name: value for name, value in json.loads(stored).items() if value is not None}
+    view = _said(json.loads(stored))
+    if "metadata" in view:
+        view["metadata"] = _said(view["metadata"])
     for name in PERSONAL_FIELDS:
         if name in view:
             view[name] = _masked(ring, intent, name, view[name])
     return view
+
+
+def _said(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _masked(ring: KeyRing, intent: IntentId, name: str, sealed: str) -> str:

@@ -6,23 +6,26 @@ absence.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
 from orchestrator.metrics import IntakeMetrics
-from orchestrator.records import Held, Job, Movement, Record, Stored, read_intents, record_decisions
+from orchestrator.plan import Refusal, limit_refusal
+from orchestrator.records import Allowance, Held, Job, Movement, Record, Stored, read_intents, record_decisions
 from orchestrator.saga import decide
 from shared.contracts import Action, JobMessage
 from shared.db.failures import database
 from shared.db.pool import Pool
 from shared.errors import violated
 from shared.ledger.chain import id_of_account
-from shared.ledger.limits import LimitAccounts
-from shared.ledger.planned import first_chain
+from shared.ledger.limits import LimitAccounts, id_of_limit, used_of
+from shared.ledger.outcome import ChainOutcome
+from shared.ledger.planned import first_chain, refused_limit
 from shared.ledger.port import Ledger
 from shared.ledger.submit import Chain, Outcome, submit_chains
-from shared.plans import Leg, Plan, PlanKind
+from shared.plans import Leg, LimitUse, Plan, PlanKind
 from shared.psp import Manifest
 from shared.states import IntentState
 
@@ -77,7 +80,11 @@ class CarryOut:
             return states
         chains = [first_chain(row.id, row.attempt, _plan(row)) for row in planned]
         outcomes = await self._submit(planned, chains)
-        records = [self._record(*told) for told in zip(planned, chains, outcomes, strict=True)]
+        refusals = await self._limits_refused(planned, outcomes)
+        records = [
+            self._record(row, chain, outcome, refusals.get(row.id))
+            for row, chain, outcome in zip(planned, chains, outcomes, strict=True)
+        ]
         with database():
             taken = await record_decisions(self._pool, records)
         for record in records:
@@ -98,17 +105,36 @@ class CarryOut:
         outcomes = iter(await submit_chains(self._ledger, moving) if moving else ())
         return [next(outcomes) if chain else None for chain in chains]
 
-    def _record(self, row: Stored, chain: Chain, outcome: Outcome | None) -> Record:
+    async def _limits_refused(
+        self, planned: Sequence[Stored], outcomes: Sequence[Outcome | None]
+    ) -> dict[UUID, Refusal]:
+        """Return which limit refused whom, and what is left of it by the ledger's word."""
+        refused = {row.id: use for row, outcome in zip(planned, outcomes, strict=True) if (use := _limit(row, outcome))}
+        if not refused:
+            return {}
+        accounts = await self._ledger.lookup_accounts(sorted({id_of_limit(use.account) for use in refused.values()}))
+        used = {account.id: used_of(account) for account in accounts}
+        return {
+            intent: limit_refusal(use, use.account.split(":")[3], left=max(use.cap - used[id_of_limit(use.account)], 0))
+            for intent, use in refused.items()
+        }
+
+    def _record(self, row: Stored, chain: Chain, outcome: Outcome | None, refusal: Refusal | None) -> Record:
         plan = _plan(row)
         decision = decide(row.state, plan.kind, outcome.verdict if outcome is not None else None)
+        if refusal is not None:
+            decision = replace(
+                decision, error_code=refusal.code, error_detail=refusal.detail, error_data=refusal.data_json
+            )
         if decision.state is IntentState.REJECTED:
             return Record(row, decision)
         if plan.kind is PlanKind.MOVE:
             moved = movements(plan.legs, chain[: len(plan.legs)], _at(row, outcome))
-            return Record(row, decision, movements=moved)
+            return Record(row, decision, movements=moved, allowances=allowances(plan, used=1))
         job, deadline_s = self._job(row, plan)
         held = holds(plan.legs, 1) if plan.kind is PlanKind.HOLD else ()
-        return Record(row, decision, holds=held, job=job, next_poll_s=deadline_s)
+        reserved = allowances(plan, reserved=1)
+        return Record(row, decision, holds=held, allowances=reserved, job=job, next_poll_s=deadline_s)
 
     def _job(self, row: Stored, plan: Plan) -> tuple[Job, float]:
         asked = plan.dispatch
@@ -191,6 +217,42 @@ def holds(legs: Sequence[Leg], sign: int) -> tuple[Held, ...]:
     return tuple(
         Held(UUID(int=id_of_account(leg.debit)), sign * leg.amount_minor) for leg in legs if _is_customer(leg.debit)
     )
+
+
+def allowances(
+    plan: Plan, *, used: int = 0, reserved: int = 0, units: Sequence[int] | None = None
+) -> tuple[Allowance, ...]:
+    """Return what a decision does to the allowances of a plan.
+
+    Args:
+        plan: with its limits.
+        used: 1 where what it planned, or `units` instead, is used up.
+        reserved: 1 where what it planned is reserved, -1 where it is no longer.
+        units: one a limit, where they are not those planned.
+    """
+    spent = units if units is not None else [use.units for use in plan.limits]
+    return tuple(
+        Allowance(
+            UUID(int=id_of_limit(use.account)),
+            use.account,
+            used * count,
+            reserved * use.units,
+            datetime.fromtimestamp(use.resets_ms / 1000, UTC),
+        )
+        for use, count in zip(plan.limits, spent, strict=True)
+    )
+
+
+def _limit(row: Stored, outcome: Outcome | None) -> LimitUse | None:
+    """Return the limit that refused a chain, if it was one: its leg found too little left, then or before."""
+    if outcome is None or outcome.verdict.outcome is not ChainOutcome.DECLINED or outcome.verdict.leg is None:
+        return None
+    index = refused_limit(_plan(row), outcome.verdict.leg)
+    if index is None:
+        return None
+    if outcome.verdict.code not in ("insufficient_funds", "attempt_burned"):
+        violated(f"intent {row.id}: a limit refused it as {outcome.verdict.code}")
+    return _plan(row).limits[index]
 
 
 def booked_at(timestamp_ns: int) -> datetime:

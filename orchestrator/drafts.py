@@ -5,6 +5,7 @@ key and a reference at a PSP each belong to one intent, whoever comes first. Thi
 and is safe to repeat.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ class Draft:
     message: IntentMessage
     outcome: Plan | Refusal
     alias_of: UUID | None = None
+    monitored_by: tuple[tuple[str, int], ...] = ()
+    """The velocity rules, each with its version, that want it watched."""
 
     @property
     def state(self) -> IntentState:
@@ -168,12 +171,25 @@ def _row(draft: Draft) -> tuple[object, ...]:
         refusal.code if refusal else None,
         refusal.detail if refusal else None,
         draft.alias_of,
-        operation.requires_monitoring,
+        operation.requires_monitoring or bool(draft.monitored_by),
         array_literal(operation.metadata.tags),
         operation.model_dump_json(),
         datetime.fromtimestamp(unix_ms_of(draft.id) / 1000, UTC),
         write_plan(plan) if plan else None,
+        refusal.data_json if refusal else None,
+        _event(draft, refusal),
     )
+
+
+def _event(draft: Draft, refusal: Refusal | None) -> str | None:
+    """Return the detail of the first event: why it is refused, and which rules want it watched."""
+    detail: dict[str, object] = {}
+    if refusal is not None:
+        detail["error"] = refusal.code
+        detail |= refusal.data
+    if draft.monitored_by:
+        detail["monitored_by"] = [{"rule": rule, "version": version} for rule, version in draft.monitored_by]
+    return json.dumps(detail) if detail else None
 
 
 def array_literal(texts: Iterable[str]) -> str:

@@ -2,23 +2,24 @@
 
 ::
 
-    decode → open accounts → plan (pure) → PG 1: plans in → ledger: chains → PG 2: decisions in → verdicts
+    decode → open accounts → velocity → plan (pure) → PG 1: plans in → ledger: chains → PG 2: decisions in → verdicts
 
 Each arrow may be repeated: a redelivered batch finds the plans it stored, resubmits them byte for byte, hears that
 they exist, and records nothing twice. A batch that meets a store out of reach raises and is handed back whole. This
 module must never conclude anything from an absence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from orchestrator.accounts import OpenAccounts, open_accounts
 from orchestrator.carry_out import CarryOut
 from orchestrator.drafts import Draft, record_drafts
 from orchestrator.legs import accounts_named
-from orchestrator.plan import Channels, plan_operation
+from orchestrator.plan import Refusal, plan_operation, subject_of
 from orchestrator.records import read_intents
-from orchestrator.route_register import RouteRegister
+from orchestrator.velocity import UNWATCHED, VELOCITY_EXCEEDED, Watch, watch
 from shared.accounts import Account, parse_account
 from shared.contracts import (
     Envelope,
@@ -26,6 +27,7 @@ from shared.contracts import (
     MalformedMessage,
     NewerVersion,
     OpenAccountMessage,
+    Operation,
     ResumeMessage,
     read_body,
     read_envelope,
@@ -35,9 +37,17 @@ from shared.db.pool import Pool
 from shared.errors import BadInput, violated
 from shared.ids import IntentId, parse_intent_id, partition_of
 from shared.ledger.port import Ledger
+from shared.rules.book import RuleBook
+from shared.rules.choice import Channels
 from shared.states import IntentState
 from shared.streams import keys
 from shared.streams.verdicts import DeadLetter, Done, Entry, HandBack, Verdict
+
+
+class Rules(Protocol):
+    """Whoever keeps the rules in force."""
+
+    book: RuleBook
 
 
 @dataclass(slots=True)
@@ -58,14 +68,14 @@ class Intake:
         *,
         pool: Pool,
         ledger: Ledger,
-        routes: RouteRegister,
+        rules: Rules,
         channels: Channels,
         known: OpenAccounts,
         carry_out: CarryOut,
     ) -> None:
         self._pool = pool
         self._ledger = ledger
-        self._routes = routes
+        self._rules = rules
         self._channels = channels
         self._known = known
         self._carry_out = carry_out
@@ -106,30 +116,43 @@ class Intake:
             known_as = intents.setdefault(intent, message)
             if known_as is not message and known_as != message:
                 violated(f"intent {intent} is already in use for another request")
-        routes, channels = self._routes.routes, self._channels
+        book = self._rules.book
         known = await self._known.look_up(
-            name
-            for message in intents.values()
-            for name in accounts_named(message.operation, self._psps_of(message.operation.operation_type))
+            name for message in intents.values() for name in self._accounts_of(message.operation, book)
         )
+        subjects = {intent: subject_of(message.operation, intent, message) for intent, message in intents.items()}
+        watches = await watch(self._pool, book, subjects) if book.velocity else {}
         return [
-            Draft(
-                intent,
-                message,
-                plan_operation(
-                    message.operation, intent=intent, routes=routes, is_open=known.__contains__, channels=channels
-                ),
-            )
+            self._draft(intent, message, watches.get(intent, UNWATCHED), book, known)
             for intent, message in intents.items()
         ]
 
-    def _psps_of(self, operation_type: str) -> list[str]:
-        found = (
-            self._channels.manifest_of_channel(route.channel)
-            for route in self._routes.routes
-            if route.operation_type == operation_type
+    def _draft(
+        self, intent: IntentId, message: IntentMessage, seen: Watch, book: RuleBook, known: frozenset[str]
+    ) -> Draft:
+        outcome = _refused_by(seen) or plan_operation(
+            message, intent=intent, book=book, is_open=known.__contains__, channels=self._channels
         )
-        return [manifest.psp for manifest in found if manifest is not None]
+        return Draft(intent, message, outcome, monitored_by=seen.monitored_by)
+
+    def _accounts_of(self, operation: Operation, book: RuleBook) -> Iterator[str]:
+        """Yield the names of all accounts that a plan of this operation may use."""
+        kind = operation.operation_type
+        found = (
+            self._channels.manifest_of_channel(route.channel) for route in book.routes if route.operation_type == kind
+        )
+        yield from accounts_named(operation, [manifest.psp for manifest in found if manifest is not None])
+        yield from book.beneficiaries_of(kind, operation.currency)
+
+
+def _refused_by(seen: Watch) -> Refusal | None:
+    if seen.fault is not None:
+        rule = {"rule": seen.fault.rule, "version": seen.fault.version}
+        return Refusal("velocity_rule_failed", f"velocity rule {seen.fault}", rule)
+    if seen.refused_by is not None:
+        rule = {"rule": seen.refused_by.name, "version": seen.refused_by.version}
+        return Refusal(VELOCITY_EXCEEDED, "too many payments, or too much, within a short time", rule)
+    return None
 
 
 def _decode(entries: Sequence[Entry]) -> _Batch:

@@ -17,7 +17,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from orchestrator.accounts import OpenAccounts
+from orchestrator.accounts import OpenAccounts, open_accounts
 from orchestrator.carry_out import CarryOut
 from orchestrator.intake import Intake
 from orchestrator.metrics import IntakeMetrics, ResultMetrics
@@ -26,12 +26,13 @@ from orchestrator.poller import Poller
 from orchestrator.psp_register import PspRegister
 from orchestrator.relay import Relay
 from orchestrator.results import Results
-from orchestrator.route_register import RouteRegister
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.workers import Workers
 from shared import log, process
+from shared.accounts import AccountKind, parse_account
 from shared.clock import new_intent_id
 from shared.config import load
+from shared.db.notices import Notices
 from shared.db.pool import Pool, close_pool, open_pool
 from shared.health import Check, Health, serve_health
 from shared.ledger.mesh_mark import TickingLedger
@@ -39,6 +40,8 @@ from shared.ledger.open import open_ledger
 from shared.ledger.port import Ledger
 from shared.mesh import MeshIdentity, verify
 from shared.metrics import open_registry
+from shared.rules.book import RuleBook
+from shared.rules.load import RuleRegister
 from shared.streams.client import connect
 from shared.streams.metrics import StreamMetrics
 from shared.streams.permits import Replicas
@@ -134,13 +137,22 @@ async def _stores(settings: OrchestratorSettings) -> AsyncIterator[tuple[Pool, R
         yield pool, redis, ledger
 
 
+async def _open_beneficiaries(pool: Pool, ledger: Ledger, known: OpenAccounts, book: RuleBook) -> None:
+    """Open the fee accounts that rules name, before they are in force: a missing account would refuse every intent."""
+    accounts = [parse_account(name) for name in sorted(book.beneficiaries)]
+    fees = [(account, "paymesh") for account in accounts if account.kind is AccountKind.FEE]
+    await open_accounts(ledger, pool, known, fees)
+
+
 async def serve(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
     """Run an orchestrator until `stop` is set and what it holds has been drained or handed back."""
     registry = open_registry()
     async with _stores(settings) as (pool, redis, ledger):
         mesh = await verify(pool=pool, redis=redis, ledger=TickingLedger(ledger), ledger_kind=settings.ledger_kind)
-        routes = RouteRegister(pool=pool)
-        await routes.refresh()
+        known = OpenAccounts(pool=pool)
+        notices = Notices(url=settings.database_url, application_name="paymesh-orchestrator-notices")
+        rules = RuleRegister(pool=pool, notices=notices, prepare=partial(_open_beneficiaries, pool, ledger, known))
+        await rules.refresh()
         outbound = _outbound(settings, pool, redis, mesh, registry)
         await outbound.psps.refresh()
         carry_out = CarryOut(
@@ -154,9 +166,9 @@ async def serve(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
         intake = Intake(
             pool=pool,
             ledger=ledger,
-            routes=routes,
+            rules=rules,
             channels=outbound.psps,
-            known=OpenAccounts(pool=pool),
+            known=known,
             carry_out=carry_out,
         )
         results = partial(_results, pool, ledger, carry_out, outbound, ResultMetrics(registry))
@@ -177,7 +189,8 @@ async def serve(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
                 if settings.health_port:
                     await stack.enter_async_context(serve_health(health, port=settings.health_port))
                 workers.read(mesh.partitions)
-                tasks.create_task(routes.run(stop), name="routes")
+                tasks.create_task(notices.run(stop), name="notices")
+                tasks.create_task(rules.run(stop), name="rules")
                 tasks.create_task(workers.watch(), name="workers")
                 outbound.start(tasks, stop)
                 _log.info("orchestrator_ready", mesh=str(mesh.id), epoch=mesh.epoch, partitions=mesh.partitions)

@@ -1,72 +1,104 @@
 """Planning: from an accepted operation to what will be carried out, or to a refusal. Pure.
 
+::
+
+    route → channel → fees → limits → legs
+
 The plan is written down before it is carried out, and carried out byte for byte: whatever the configuration says
 by then, a redelivered intent submits the plan that was stored. This module must never touch a store or a clock.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
 
-from orchestrator.legs import child_legs, destination, internal_legs, topup_legs, withdrawal_legs
+from orchestrator.legs import child_legs, destination, holder_of, internal_legs, topup_legs, withdrawal_legs
 from orchestrator.references import reference_for
-from orchestrator.routing import Route, candidates
-from shared.contracts import Adjustment, ChildOperation, Operation, P2PTransfer, QpTopup
+from shared.contracts import Adjustment, ChildOperation, IntentMessage, Operation, P2PTransfer, QpTopup
 from shared.errors import BadInput
-from shared.ids import LEGS_PER_PLAN_MAX, IntentId
-from shared.plans import Dispatch, Plan, PlanKind
-from shared.psp import Manifest
+from shared.ids import LEGS_PER_PLAN_MAX, IntentId, unix_ms_of
+from shared.ledger.limits import LEGS_A_LIMIT
+from shared.money import Money, currency
+from shared.plans import Dispatch, LimitUse, Plan, PlanKind
+from shared.rules.book import RuleBook
+from shared.rules.choice import Channels, Choice, NoChannel, choose
+from shared.rules.fees import Quote
+from shared.rules.limits import LIMIT_EXCEEDED, LimitReached
+from shared.rules.model import RuleFault, Subject
+
+FEE_RULE_FAILED = "fee_rule_failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why an operation is refused before any money is touched: a stable code and a sentence for people."""
+    """Why an operation is refused before any money is touched: a stable code, a sentence, and `data` for programs."""
 
     code: str
     detail: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def data_json(self) -> str | None:
+        """The data as JSON text, None where there is none."""
+        return json.dumps(self.data) if self.data else None
 
 
-class Channels(Protocol):
-    """What is known about PSPs at the moment."""
-
-    def manifest_of_channel(self, channel: str) -> Manifest | None:
-        """Return what the PSP behind a channel promises, None where there is no such PSP."""
-        ...
-
-    def refusal(self, psp: str, operation: str) -> str | None:
-        """Say in a word why the PSP takes nothing on, None where it does."""
-        ...
+def subject_of(operation: Operation, intent: IntentId, message: IntentMessage) -> Subject:
+    """Return what rules may know of an intent; its channel is not known before it is chosen."""
+    metadata = operation.metadata
+    return Subject(
+        operation_type=operation.operation_type,
+        currency=operation.currency,
+        amount_minor=operation.amount_minor,
+        at_ms=unix_ms_of(intent),
+        holder=holder_of(operation),
+        user_id=message.user_id or "",
+        tags=metadata.tags,
+        labels=metadata.labels or {},
+        destination=operation.to_account if isinstance(operation, P2PTransfer) else message.destination,
+    )
 
 
 def plan_operation(
-    operation: Operation,
+    message: IntentMessage,
     *,
     intent: IntentId,
-    routes: Sequence[Route],
+    book: RuleBook,
     is_open: Callable[[str], bool],
     channels: Channels,
 ) -> Plan | Refusal:
     """Plan the first attempt at an operation, or say why not.
 
     Args:
-        operation: as accepted by the gateway; validated here once more, since each hop trusts nobody.
+        message: as accepted by the gateway; validated here once more, since each hop trusts nobody.
         intent: whose operation it is; our reference at a PSP follows from it.
-        routes: the routes in force, in priority order.
+        book: the rules in force.
         is_open: whether an account of that name has been opened.
         channels: the PSPs, and whether they take anything on.
     """
-    fitting = candidates(routes, operation.operation_type, operation.currency, operation.amount_minor)
-    if not fitting:
-        return Refusal("no_route", "no channel carries this operation type, currency and amount at present")
+    operation = message.operation
+    subject = subject_of(operation, intent, message)
+    choice = choose(book.routes, subject, intent, channels)
+    if isinstance(choice, NoChannel):
+        return Refusal(choice.code, choice.detail)
+    subject = replace(subject, channel=choice.route.channel)
+    quote = Quote(subject.amount_minor) if isinstance(operation, Adjustment) else book.quote(subject)
+    if isinstance(quote, RuleFault):
+        return Refusal(FEE_RULE_FAILED, f"fee rule {quote}", {"rule": quote.rule, "version": quote.version})
+    limits = () if isinstance(operation, Adjustment) else book.limit_uses(subject)
+    if isinstance(limits, LimitReached):
+        return beyond_limit(limits, subject)
     try:
         plan = (
-            _internal(operation, fitting[0])
+            _internal(operation, choice, quote)
             if isinstance(operation, P2PTransfer | Adjustment)
-            else _through_psp(operation, intent, fitting, channels)
+            else _through_psp(operation, intent, choice, quote)
         )
     except BadInput as error:
         return Refusal(error.code, str(error))
-    return plan if isinstance(plan, Refusal) else _checked(plan, is_open)
+    return _checked(replace(plan, limits=limits, passed_over=choice.passed_over), is_open)
 
 
 def plan_child(operation: ChildOperation) -> Plan:
@@ -74,54 +106,93 @@ def plan_child(operation: ChildOperation) -> Plan:
     return Plan(operation.psp.upper(), 0, 0, child_legs(operation))
 
 
+def limit_refusal(use: LimitUse, ccy: str, *, left: int) -> Refusal:
+    """Say which limit refused an intent, what is left of it, and when it begins anew."""
+    period = use.account.rpartition(":")[2]
+    resets_at = _time(use.resets_ms)
+    of_what = _units(use.measure, use.cap, ccy)
+    detail = (
+        f"limit {use.rule}: {of_what} may be used in {period}, {_units(use.measure, left, ccy)} is left; "
+        f"it begins anew at {resets_at}"
+    )
+    data = {
+        "rule": use.rule,
+        "version": use.version,
+        "measure": use.measure,
+        "period": period,
+        "cap": use.cap,
+        "left": left,
+        "resets_at": resets_at,
+    }
+    return Refusal(LIMIT_EXCEEDED, detail, {"limit": data})
+
+
+def beyond_limit(reached: LimitReached, subject: Subject) -> Refusal:
+    """Say which limit an intent is beyond by itself, whatever else was used of it."""
+    cap = _units(reached.measure, reached.cap, subject.currency)
+    resets_at = None if reached.resets_ms is None else _time(reached.resets_ms)
+    data = {
+        "rule": reached.rule,
+        "version": reached.version,
+        "measure": reached.measure,
+        "period": reached.period,
+        "cap": reached.cap,
+        "resets_at": resets_at,
+    }
+    when = "at once" if resets_at is None else f"in {reached.period}, and no more before {resets_at}"
+    return Refusal(LIMIT_EXCEEDED, f"limit {reached.rule}: no more than {cap} may be used {when}", {"limit": data})
+
+
+def _units(measure: str, units: int, ccy: str) -> str:
+    return str(Money(units, currency(ccy))) if measure == "amount" else f"{units} intents"
+
+
+def _time(unix_ms: int) -> str:
+    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
+
+
 def _checked(plan: Plan, is_open: Callable[[str], bool]) -> Plan | Refusal:
-    if len(plan.legs) > LEGS_PER_PLAN_MAX:
-        return Refusal("plan_too_long", f"the plan would need {len(plan.legs)} legs; {LEGS_PER_PLAN_MAX} are allowed")
+    legs = len(plan.legs) + LEGS_A_LIMIT * len(plan.limits)
+    if legs > LEGS_PER_PLAN_MAX:
+        return Refusal("plan_too_long", f"the plan would need {legs} legs; {LEGS_PER_PLAN_MAX} are allowed")
     for name in dict.fromkeys(name for leg in plan.legs for name in (leg.debit, leg.credit)):
         if not is_open(name):
             return Refusal("unknown_account", f"no account named {name} has been opened")
     return plan
 
 
-def _internal(operation: P2PTransfer | Adjustment, route: Route) -> Plan:
-    return Plan(route.channel, route.id, route.version, internal_legs(operation))
+def _internal(operation: P2PTransfer | Adjustment, choice: Choice, quote: Quote) -> Plan:
+    route = choice.route
+    return Plan(route.channel, route.id, route.version, internal_legs(operation, quote), fees=quote.fees)
 
 
-def _through_psp(operation: Any, intent: IntentId, routes: Sequence[Route], channels: Channels) -> Plan | Refusal:
-    """Plan with the first channel whose PSP takes it on; nothing is held for one that does not."""
-    refused: list[str] = []
-    too_much = False
-    for route in routes:
-        manifest = channels.manifest_of_channel(route.channel)
-        rules = manifest.operations.get(operation.operation_type) if manifest is not None else None
-        if manifest is None or rules is None or rules.currency != operation.currency:
-            continue
-        if not rules.min_minor <= operation.amount_minor <= rules.max_minor:
-            too_much = True
-            continue
-        reason = channels.refusal(manifest.psp, operation.operation_type)
-        if reason is not None:
-            refused.append(f"{route.channel}: {reason}")
-            continue
-        return _asked(operation, intent, route, manifest)
-    if refused:
-        return Refusal("psp_unavailable", f"no channel takes it on at the moment ({', '.join(refused)})")
-    if too_much:
-        return Refusal("amount_out_of_range", "the amount lies outside what the channels of this operation carry")
-    return Refusal("no_route", "no channel carries this operation type, currency and amount at present")
-
-
-def _asked(operation: Any, intent: IntentId, route: Route, manifest: Manifest) -> Plan:
+def _through_psp(operation: Any, intent: IntentId, choice: Choice, quote: Quote) -> Plan:
+    """Plan what is held for a PSP to pay out, or what a PSP is to be paid for us."""
+    route, manifest = choice.route, choice.manifest
+    if manifest is None:
+        raise BadInput("no channel carries this operation at present", code="no_route")
     money_in = isinstance(operation, QpTopup)
-    legs = topup_legs(operation, manifest.psp) if money_in else withdrawal_legs(operation, manifest.psp)
+    legs = topup_legs if money_in else withdrawal_legs
+    asked_minor = quote.payer_pays_minor if money_in else quote.payee_gets_minor
+    rules = manifest.operations[operation.operation_type]
+    if not rules.min_minor <= asked_minor <= rules.max_minor:
+        raise BadInput("with its fees the amount lies outside what the channel carries", code="amount_out_of_range")
     dispatch = Dispatch(
         psp=manifest.psp,
         operation=operation.operation_type,
         reference=reference_for(intent, 1, manifest.reference),
-        amount_minor=operation.amount_minor,
+        amount_minor=asked_minor,
         currency=operation.currency,
         destination=destination(operation),
         test_scenario=operation.test_scenario,
     )
     kind = PlanKind.CREDIT if money_in else PlanKind.HOLD
-    return Plan(route.channel, route.id, route.version, legs, kind, dispatch)
+    return Plan(
+        channel=route.channel,
+        route_id=route.id,
+        route_version=route.version,
+        legs=legs(operation, manifest.psp, quote),
+        kind=kind,
+        dispatch=dispatch,
+        fees=quote.fees,
+    )

@@ -10,7 +10,7 @@ never lift a pause that the database knows of.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 from uuid import UUID
 
@@ -25,6 +25,8 @@ from shared.db.pool import Pool
 from shared.errors import OutcomeUnknown, Transient
 from shared.ids import IntentId, unix_ms_of
 from shared.psp import BadManifest, Manifest, read_manifest
+from shared.psp_health import HealthWatch
+from shared.rules.routes import ChannelHealth
 from shared.streams.breaker import BreakerState, read_breaker
 from shared.streams.client import server
 from shared.streams.control import WHOLE_PSP, Control, lift, pause, read_pauses
@@ -96,6 +98,7 @@ class PspRegister:
         self._outbox_max = outbox_max
         self._metrics = metrics
         self._past_of = 0
+        self._health = HealthWatch(pool=pool, redis=redis)
         self._version = -1
         self._known: dict[str, _Known] = {}
         self._channels: dict[str, str] = {}
@@ -132,6 +135,10 @@ class PspRegister:
             return "breaker_open"
         return "outbox_full" if known.unsent >= self._outbox_max else None
 
+    def health(self, psp: str) -> ChannelHealth:
+        """Return how a PSP has done in the last minutes, as far as enough is known."""
+        return self._health.of(psp)
+
     def may_ask(self, psp: str) -> bool:
         """Say whether a PSP may be asked about what is under way; one paused operation does not forbid that."""
         known = self._known.get(psp)
@@ -166,6 +173,7 @@ class PspRegister:
         with server():
             for psp, copy in copies.items():
                 await self._mend(psp, copy)
+        await self._health.refresh(self.psps)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Poll until `stop`; while a store is away what was last seen stays in force."""
@@ -203,7 +211,7 @@ class PspRegister:
         known = self._known.get(psp)
         if known is None:
             return _Known(manifest)
-        return _Known(manifest, known.pauses, known.unsent, known.breaker, known.seen)
+        return replace(known, manifest=manifest)
 
     def _readable(self, rows: Sequence[asyncpg.Record]) -> dict[str, Manifest]:
         """Read manifests; in place of one that makes no sense, the one known before, if any."""
@@ -229,7 +237,7 @@ class PspRegister:
         }
         if known.seen and (pauses.keys() != known.pauses.keys() or breaker is not known.breaker):
             _log.warning("psp_conditions", psp=psp, paused=sorted(pauses), breaker=breaker)
-        self._known[psp] = _Known(known.manifest, pauses, row["unsent"], breaker, seen=True)
+        self._known[psp] = replace(known, pauses=pauses, unsent=row["unsent"], breaker=breaker, seen=True)
         if self._metrics is not None:
             self._metrics.waiting(psp, row["unsent"])
 

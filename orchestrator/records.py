@@ -74,6 +74,17 @@ class Job:
     body: str
 
 
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a decision changes about how much of an allowance is used, or reserved, in units of its limit."""
+
+    account_id: UUID
+    name: str
+    used: int
+    reserved: int
+    resets_at: datetime
+
+
 NEVER_S: Final = -1.0
 
 
@@ -85,6 +96,7 @@ class Record:
     decision: Decision
     movements: tuple[Movement, ...] = ()
     holds: tuple[Held, ...] = ()
+    allowances: tuple[Allowance, ...] = ()
     job: Job | None = None
     next_action: str | None = None
     """As JSON; None leaves what is stored."""
@@ -124,6 +136,11 @@ async def record_decisions(pool: Pool, records: Sequence[Record]) -> set[UUID]:
         for move in record.movements
     ]
     holds = [(record.stored.id, held.account_id, held.amount_minor) for record in by_id for held in record.holds]
+    allowances = [
+        (record.stored.id, one.account_id, one.name, one.used, one.reserved, one.resets_at)
+        for record in by_id
+        for one in record.allowances
+    ]
     jobs = [
         (record.stored.id, record.stored.attempt, record.job.psp, record.job.body)
         for record in by_id
@@ -147,6 +164,8 @@ async def record_decisions(pool: Pool, records: Sequence[Record]) -> set[UUID]:
             *_columns(movements, 6),
             *_columns(holds, 3),
             *_columns(jobs, 4),
+            *_columns(allowances, 6),
+            [record.decision.error_data for record in by_id],
         )
     return {row["id"] for row in changed}
 

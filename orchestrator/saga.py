@@ -45,6 +45,8 @@ class Decision:
     funds: Funds
     error_code: str | None = None
     error_detail: str | None = None
+    error_data: str | None = None
+    """As JSON, for programs: which limit, what is left of it, when it begins anew."""
 
     @property
     def state(self) -> IntentState:
@@ -55,7 +57,8 @@ class Decision:
         """Return the JSON detail of the event that enters `state`."""
         if self.error_code is None or state is not self.state:
             return None
-        return json.dumps({"error": self.error_code})
+        data = json.loads(self.error_data) if self.error_data is not None else {}
+        return json.dumps({"error": self.error_code, **data})
 
 
 _SETTLED_AT_ONCE: Final = Decision((_S.VALIDATED, _S.AUTHORIZED, _S.SETTLED), Funds.MOVED)

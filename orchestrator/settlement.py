@@ -11,7 +11,7 @@ from typing import Final
 
 import tigerbeetle as tb
 
-from orchestrator.carry_out import booked_at, holds, movements
+from orchestrator.carry_out import allowances, booked_at, holds, movements
 from orchestrator.cases import Known, Resolution
 from orchestrator.records import NEVER_S, Record
 from orchestrator.resolve import Alert, Direction
@@ -19,7 +19,7 @@ from orchestrator.saga import Decision, expired, failed, settled
 from shared.errors import violated
 from shared.ledger.chain import id_of_account
 from shared.ledger.outcome import ChainOutcome
-from shared.ledger.planned import closing_chain, leg_amounts, paid_legs, release_chain
+from shared.ledger.planned import closing_chain, leg_amounts, limit_units, paid_legs, release_chain
 from shared.ledger.port import Ledger
 from shared.ledger.submit import Chain, Outcome, submit_chains
 from shared.plans import PlanKind
@@ -76,12 +76,23 @@ async def _with_limits(ledger: Ledger, settled_ones: Sequence[Settled]) -> list[
     chains = [_release(done) for done in settled_ones]
     reserved = [chain for chain in chains if chain]
     outcomes = iter(await submit_chains(ledger, reserved) if reserved else ())
-    return [
+    told = [
         replace(done, alert=_alert(done.known, "limit_refused"))
         if chain and next(outcomes).verdict.outcome is ChainOutcome.STUCK and done.alert is None
         else done
         for done, chain in zip(settled_ones, chains, strict=True)
     ]
+    return [replace(done, record=_with_allowances(done, done.record)) if done.record else done for done in told]
+
+
+def _with_allowances(done: Settled, record: Record) -> Record:
+    """Add what the end of an intent does to what it had reserved of its limits."""
+    plan = done.known.plan
+    if record.decision.state is not IntentState.SETTLED:
+        return replace(record, allowances=allowances(plan, reserved=-1))
+    paid = done.resolution.amount_minor
+    units = limit_units(plan, paid) if paid is not None else None
+    return replace(record, allowances=allowances(plan, used=1, reserved=-1, units=units))
 
 
 async def _closed_accounts(ledger: Ledger, standing: Sequence[tuple[Known, Resolution]]) -> frozenset[int]:

@@ -19,7 +19,9 @@ from shared.ids import ATTEMPT_MAX
 from shared.money import AMOUNT_MINOR_MAX
 
 VERSION: Final = 1
-VERSIONS_READ: Final = (1,)
+"""Of every message but an intent that says more than version 1 can: adapters are deployed by others, and older."""
+INTENT_VERSION: Final = 2
+"""Of an intent with labels or a destination."""
 
 
 class Kind(StrEnum):
@@ -91,10 +93,11 @@ def read_envelope(fields: dict[bytes, bytes]) -> Envelope:
         )
     except (KeyError, ValueError) as error:
         raise MalformedMessage(f"no envelope: {type(error).__name__}") from None
-    if version > VERSION:
-        raise NewerVersion(f"version {version}; this process reads up to {VERSION}")
-    if version not in VERSIONS_READ:
-        raise MalformedMessage(f"version {version} is no longer read")
+    newest = INTENT_VERSION if envelope.kind == Kind.INTENT else VERSION
+    if version > newest:
+        raise NewerVersion(f"version {version}; this process reads up to {newest}")
+    if version < 1:
+        raise MalformedMessage(f"there never was a version {version}")
     return envelope
 
 
@@ -106,13 +109,21 @@ class Message(BaseModel):
 
 Amount = Annotated[int, Field(ge=1, le=AMOUNT_MINOR_MAX)]
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
+LabelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}\z")]
 PspId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{1,15}\z")]
+
+
+def _is_none(value: object) -> bool:
+    """Say whether a field is left out: one that older processes do not know must not stand there for nothing."""
+    return value is None
 
 
 class Metadata(Message):
     """What the caller wants to find its intents by; never personal data."""
 
     tags: tuple[Tag, ...] = Field(default=(), max_length=16)
+    labels: Annotated[dict[LabelName, Tag], Field(max_length=16)] | None = Field(default=None, exclude_if=_is_none)
+    """What rules may ask for by name, such as ``tier`` for ``gold``."""
 
 
 class P2PTransfer(Message):
@@ -247,6 +258,8 @@ class IntentMessage(Message):
     operation: Operation
     waiter: str | None = None
     """The gateway instance to poke when the intent has been decided."""
+    destination: str | None = Field(default=None, exclude_if=_is_none)
+    """``<key id>:<hex HMAC>`` of where the money goes, where that is personal: tells two of one place, never which."""
 
 
 class OpenAccountMessage(Message):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from shared.psp import FenceKind, Manifest, OperationRules, PollSchedule, ReferenceFormat, SubmitFence
+from shared.rules.routes import ChannelHealth
 
 PAYOUTS = Manifest(
     psp="ipps",
@@ -34,6 +35,7 @@ class FixedChannels:
 
     manifests: tuple[Manifest, ...] = (PAYOUTS, TOPUPS)
     refusals: dict[str, str] = field(default_factory=dict)
+    healths: dict[str, ChannelHealth] = field(default_factory=dict)
 
     @property
     def _by_channel(self) -> Mapping[str, Manifest]:
@@ -47,6 +49,10 @@ class FixedChannels:
         """What the PSP behind a channel promises."""
         return self._by_channel.get(channel)
 
-    def refusal(self, psp: str, _operation: str) -> str | None:
+    def refusal(self, psp: str, operation: str) -> str | None:
         """Why the PSP takes nothing on."""
-        return self.refusals.get(psp)
+        return self.refusals.get(f"{psp}.{operation}", self.refusals.get(psp))
+
+    def health(self, psp: str) -> ChannelHealth:
+        """How the PSP has done lately."""
+        return self.healths.get(psp, ChannelHealth())

@@ -6,8 +6,9 @@ from typing import Final
 from uuid import UUID
 
 from ops.statements import statement
-from ops.top.psp_look import COUNT_MAX, entry_id_of
+from ops.top.psp_look import COUNT_MAX
 from shared.db.pool import Pool
+from shared.psp_health import entry_id_of
 
 WINDOW_S: Final = 10
 REACH_S_MAX: Final = 60.0

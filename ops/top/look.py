@@ -12,11 +12,12 @@ from typing import Final, TypeVar
 from ops.top import installed, intent_look, psp_look, stream_look
 from ops.top.installed import Installed
 from ops.top.intent_look import Undecided
-from ops.top.psp_look import Answers, DatabasePsp, RedisPsp
+from ops.top.psp_look import DatabasePsp, RedisPsp
 from ops.top.reach import POSTGRES, REDIS, Reach
 from ops.top.rows import View
 from ops.top.stream_look import StreamLook
 from shared.clock import wall_ms
+from shared.psp_health import Answers
 
 T = TypeVar("T")
 

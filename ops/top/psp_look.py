@@ -14,14 +14,13 @@ from redis.asyncio import Redis
 from ops.statements import statement
 from ops.top.rows import PspRow
 from shared.db.pool import Pool
+from shared.psp_health import Answers, read_answers
 from shared.streams.breaker import Breaker, Calls, read_breaker, read_calls
 from shared.streams.client import command
 from shared.streams.control import read_pauses
 
 COUNT_MAX: Final = 100_000
 """Where counting jobs and undecided intents ends."""
-WINDOW_S: Final = 300
-"""The window of answers."""
 _WORDS_MAX: Final = 2000
 
 
@@ -42,15 +41,6 @@ class DatabasePsp:
     pauses: Sequence[Mapping[str, Any]]
     unsent: int
     unsent_oldest_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """The words of a PSP in the window, and how long its submissions took."""
-
-    heard: int
-    answers: int
-    p95_s: float | None
 
 
 async def redis_psps(redis: Redis, psps: Sequence[str]) -> dict[str, RedisPsp]:
@@ -76,16 +66,8 @@ async def database_psps(pool: Pool) -> dict[str, DatabasePsp]:
 
 
 async def answers(pool: Pool, psps: Sequence[str], *, now_ms: int) -> dict[str, Answers]:
-    """Read how long the latest submissions took; a PSP that said nothing has none."""
-    since = entry_id_of(now_ms - WINDOW_S * 1000)
-    rows = await pool.fetch(statement("top/answers"), list(psps), since, _WORDS_MAX)
-    found = {row["psp"]: Answers(row["heard"], row["answers"], row["p95_s"]) for row in rows}
-    return {psp: found.get(psp, Answers(0, 0, None)) for psp in psps}
-
-
-def entry_id_of(unix_ms: int) -> str:
-    """Return what no entry id of that ms sorts before, as text: thirteen digits go first in both."""
-    return f"{unix_ms:013d}"
+    """Read how long the latest submissions took."""
+    return await read_answers(pool, psps, now_ms=now_ms, words_max=_WORDS_MAX)
 
 
 def joined(

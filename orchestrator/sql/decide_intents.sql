@@ -2,13 +2,14 @@
 -- and jobs join only those. Returns the intents that changed; whoever lost reads again and decides again.
 WITH decided AS (
     SELECT * FROM unnest($1::uuid[], $2::integer[], $3::integer[], $4::text[], $5::text[], $6::text[], $7::text[],
-                         $8::text[], $9::double precision[])
-        AS d (id, expected, version, state, funds, error_code, error_detail, next_action, next_poll_s)
+                         $8::text[], $9::double precision[], $34::text[])
+        AS d (id, expected, version, state, funds, error_code, error_detail, next_action, next_poll_s, error_data)
 ), changed AS (
     UPDATE pm.intent AS i
     SET state = d.state, version = d.version, funds = d.funds,
         error_code = CASE WHEN d.version = d.expected THEN i.error_code ELSE d.error_code END,
         error_detail = CASE WHEN d.version = d.expected THEN i.error_detail ELSE d.error_detail END,
+        error_data = CASE WHEN d.version = d.expected THEN i.error_data ELSE d.error_data::json END,
         next_action = coalesce(d.next_action::json, i.next_action),
         next_poll_at = CASE WHEN d.next_poll_s IS NULL THEN i.next_poll_at
                             WHEN d.next_poll_s >= 0 THEN now() + make_interval(secs => d.next_poll_s)
@@ -51,6 +52,15 @@ WITH decided AS (
     SELECT account_id, sum(posted), sum(held) FROM delta GROUP BY account_id ORDER BY account_id
     ON CONFLICT (account_id) DO UPDATE
     SET posted = b.posted + EXCLUDED.posted, held = b.held + EXCLUDED.held, updated_at = now()
+), usage AS (
+    INSERT INTO pm.limit_usage AS u (account_id, name, used, reserved, resets_at)
+    SELECT account_id, min(name), sum(used), sum(reserved), min(resets_at)
+    FROM unnest($28::uuid[], $29::uuid[], $30::text[], $31::bigint[], $32::bigint[], $33::timestamptz[])
+        AS l (id, account_id, name, used, reserved, resets_at)
+    JOIN changed USING (id)
+    GROUP BY account_id ORDER BY account_id
+    ON CONFLICT (account_id) DO UPDATE
+    SET used = u.used + EXCLUDED.used, reserved = u.reserved + EXCLUDED.reserved
 ), dispatched AS (
     INSERT INTO pm.outbox_event (intent_id, attempt, action, psp, body)
     -- Dated by the server, like the row: the job's age decides about its permit.

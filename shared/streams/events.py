@@ -23,3 +23,10 @@ async def wait_for_any(*events: asyncio.Event) -> None:
     finally:
         for wait in waits:
             wait.cancel()
+
+
+async def wait_for_any_up_to(seconds: float, *events: asyncio.Event) -> None:
+    """Wait until one of the events is set, or for so long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await wait_for_any(*events)

@@ -37,7 +37,8 @@ def _by_projection(known: Known) -> tuple[Effect, ...]:
     intent = known.one("intent")
     if intent is not None and intent.body["funds"] == Funds.HELD:
         legs = next((fact.body["legs"] for fact in reversed(known.of("plan"))), None) or []
-        held.update({debit: amount for debit, _, amount, _ in legs[:1]})
+        for debit, _, amount, _ in legs:
+            held[debit] += amount if debit == legs[0][0] else 0
     return _effects(posted, held, Counter())
 
 

@@ -15,6 +15,7 @@ from orchestrator.legs import internal_legs
 from shared.contracts import Action, Envelope, IntentMessage, Kind, Outcome, Source, result_envelope
 from shared.ids import IntentId
 from shared.plans import Plan
+from shared.rules.fees import Quote
 from shared.sealing import unseal
 from shared.states import IntentState
 from shared.streams import keys
@@ -176,6 +177,6 @@ async def test_a_record_that_went_back_meanwhile_is_gone(mesh: Mesh, reach: Reac
 async def planned_only(mesh: Mesh, body: IntentMessage, intent: IntentId) -> None:
     """Let an orchestrator write the plan down and end there."""
     assert body.operation.operation_type == "P2P_TRANSFER"
-    plan = Plan("INTERNAL_P2P", 1, 1, internal_legs(body.operation))
+    plan = Plan("INTERNAL_P2P", 1, 1, internal_legs(body.operation, Quote(body.operation.amount_minor)))
     stored = await record_drafts(mesh.pool, [Draft(intent, body, plan)])
     assert stored[intent].state is IntentState.VALIDATED

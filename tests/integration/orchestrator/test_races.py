@@ -7,13 +7,15 @@ import pytest
 
 from orchestrator.plan import Refusal, plan_operation
 from orchestrator.records import read_intents
-from orchestrator.routing import Route
 from shared.errors import InvariantViolation, OutcomeUnknown
 from shared.ids import ATTEMPT_MAX, LEG_MAX, IntentId, Phase, intent_id, transfer_id
 from shared.ledger.chain import build_chain
 from shared.ledger.outcome import ChainOutcome
 from shared.ledger.submit import burn_attempt
 from shared.plans import Leg
+from shared.rules.book import RuleBook
+from shared.rules.calendar import BusinessCalendar
+from shared.rules.routes import Route
 from shared.streams.verdicts import Done, HandBack
 from tests.channels import FixedChannels
 from tests.integration.orchestrator.paused import Deaf, Paused, Wrapped
@@ -237,9 +239,11 @@ def test_plans_and_attempts_beyond_their_bits_are_refused_not_wrapped(monkeypatc
     """A leg or attempt that would overflow into another's ids is refused before it has an id."""
     monkeypatch.setattr("orchestrator.plan.LEGS_PER_PLAN_MAX", 1)
     refusal = plan_operation(
-        p2p("user:a:THB", "user:b:THB", 1),
+        message(p2p("user:a:THB", "user:b:THB", 1)),
         intent=new_id(),
-        routes=(Route(1, 1, "P2P_TRANSFER", None, 1, 1, "INTERNAL_P2P"),),
+        book=RuleBook(
+            calendar=BusinessCalendar("UTC"), routes=[Route(1, 1, "P2P_TRANSFER", None, 1, 1, "INTERNAL_P2P")]
+        ),
         is_open=lambda _: True,
         channels=FixedChannels(),
     )

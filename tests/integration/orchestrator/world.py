@@ -12,7 +12,6 @@ from orchestrator.accounts import OpenAccounts
 from orchestrator.carry_out import CarryOut
 from orchestrator.intake import Intake
 from orchestrator.metrics import IntakeMetrics
-from orchestrator.route_register import RouteRegister
 from shared.contracts import (
     Adjustment,
     Envelope,
@@ -26,6 +25,7 @@ from shared.contracts import (
 from shared.db.pool import Pool
 from shared.ids import IntentId, account_id, intent_id
 from shared.ledger.port import Ledger
+from shared.rules.load import RuleRegister
 from shared.streams.verdicts import Entry, Verdict
 from tests.channels import FixedChannels
 
@@ -100,12 +100,12 @@ class World:
 
     async def intake(self, ledger: Ledger | None = None, *, known: OpenAccounts | None = None) -> Intake:
         """Another orchestrator's handler, with nothing remembered."""
-        routes = RouteRegister(pool=self.pool)
-        await routes.refresh()
+        rules = RuleRegister(pool=self.pool)
+        await rules.refresh()
         return Intake(
             pool=self.pool,
             ledger=ledger or self.ledger,
-            routes=routes,
+            rules=rules,
             channels=self.channels,
             known=known or OpenAccounts(pool=self.pool),
             carry_out=self.carry_out(ledger),

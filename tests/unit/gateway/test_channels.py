@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.channels import ChannelRoute, Condition, Registers, refusal
+from gateway.channels import Condition, Registers, Seen, refusal
 from shared.psp import FenceKind, Manifest, OperationRules, ReferenceFormat, SubmitFence
+from shared.rules.model import Subject
+from shared.rules.routes import Route
 from shared.streams.control import Control
 
 ONE = Manifest(
@@ -17,7 +19,7 @@ ONE = Manifest(
     submit_fence=SubmitFence(FenceKind.NONE),
 )
 TWO = replace(ONE, psp="two", channel="TWO")
-ROUTES = (ChannelRoute("PAY", "THB", 1, 2_000, "ONE"), ChannelRoute("PAY", None, 1, 4_000, "TWO"))
+ROUTES = (Route(1, 1, "PAY", "THB", 1, 2_000, "ONE"), Route(2, 1, "PAY", None, 1, 4_000, "TWO"))
 ALL = Control(frozenset({"*"}))
 OPEN, FULL = Condition(breaker_open=True), Condition(outbox_full=True)
 
@@ -32,8 +34,9 @@ def ask(
     amount_minor: int = 1_000,
 ) -> str | None:
     """Ask about one operation."""
-    registers = Registers(ROUTES, {manifest.channel: manifest for manifest in manifests}, controls or {})
-    return refusal(registers, conditions or {}, operation, currency, amount_minor)
+    registers = Registers({manifest.channel: manifest for manifest in manifests}, controls or {})
+    subject = Subject(operation, currency, amount_minor, 0, "user:ann")
+    return refusal(ROUTES, subject, Seen(registers, conditions or {}))
 
 
 def test_with_nothing_wrong_nothing_is_refused() -> None:

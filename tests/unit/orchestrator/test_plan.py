@@ -7,27 +7,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.plan import Refusal, plan_operation
-from orchestrator.routing import Route, candidates
-from shared.contracts import Adjustment, P2PTransfer
+from shared.contracts import Adjustment, IntentMessage, P2PTransfer
 from shared.errors import InvariantViolation
 from shared.ids import intent_id
 from shared.ledger.codes import LegCode
 from shared.money import AMOUNT_MINOR_MAX
-from shared.plans import Plan, read_plan, write_plan
+from shared.plans import PLAN_VERSION, Plan, read_plan, write_plan
+from shared.rules.book import RuleBook
+from shared.rules.calendar import BusinessCalendar
+from shared.rules.routes import Route, candidates
 from tests.channels import FixedChannels
 
 ROUTES = (
     Route(1, 1, "P2P_TRANSFER", None, 1, AMOUNT_MINOR_MAX, "INTERNAL_P2P"),
     Route(2, 3, "ADJUSTMENT", None, 1, AMOUNT_MINOR_MAX, "INTERNAL_ADJUSTMENT"),
 )
+BOOK = RuleBook(calendar=BusinessCalendar("UTC"), routes=ROUTES)
 INTENT = intent_id(1_763_000_000_000_000, 0, 7)
 PARTS = st.text("abcXYZ019_-", min_size=1, max_size=64)
 AMOUNTS = st.integers(1, AMOUNT_MINOR_MAX)
 
 
+def message(operation: P2PTransfer | Adjustment) -> IntentMessage:
+    """An accepted operation."""
+    return IntentMessage(service_key="shop", idempotency_key="k", fingerprints=("k1:aa",), operation=operation)
+
+
 def planned(operation: P2PTransfer | Adjustment) -> Plan:
     """The plan of an operation whose accounts are all open."""
-    plan = plan_operation(operation, intent=INTENT, routes=ROUTES, is_open=lambda _: True, channels=FixedChannels())
+    plan = plan_operation(
+        message(operation), intent=INTENT, book=BOOK, is_open=lambda _: True, channels=FixedChannels()
+    )
     assert isinstance(plan, Plan)
     return plan
 
@@ -71,14 +81,18 @@ def test_stored_form_is_fixed() -> None:
 def test_plan_of_an_unknown_version_is_never_guessed_at() -> None:
     """A plan this release cannot read stops the process instead of being carried out differently."""
     with pytest.raises(InvariantViolation):
-        read_plan(json.dumps({"v": 2, "legs": []}))
+        read_plan(json.dumps({"v": PLAN_VERSION + 1, "legs": []}))
 
 
 def test_refusals_name_the_account_that_is_not_open() -> None:
     """Fixed accounts are checked too: without transit nothing can move."""
     operation = P2PTransfer(from_account="user:a:THB", to_account="user:b:THB", amount_minor=5, currency="THB")
     refusal = plan_operation(
-        operation, intent=INTENT, routes=ROUTES, is_open=lambda name: name != "transit:THB", channels=FixedChannels()
+        message(operation),
+        intent=INTENT,
+        book=BOOK,
+        is_open=lambda name: name != "transit:THB",
+        channels=FixedChannels(),
     )
     assert refusal == Refusal("unknown_account", "no account named transit:THB has been opened")
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.contracts import (
+    INTENT_VERSION,
     NOBODY_KNOWS,
     VERSION,
-    VERSIONS_READ,
     Action,
     Adjustment,
     Envelope,
@@ -210,16 +210,23 @@ def test_what_is_written_today_is_what_version_1_wrote(golden: dict[bytes, bytes
     assert again.fields() == golden
 
 
-def test_the_present_version_is_read_and_written() -> None:
+@pytest.mark.parametrize("version", range(1, INTENT_VERSION + 1))
+def test_every_version_of_an_intent_so_far_is_read(version: int) -> None:
     """Raising the version without reading the previous one would strand every entry in flight."""
-    assert VERSION in VERSIONS_READ
-    assert VERSION == 1 or VERSION - 1 in VERSIONS_READ
+    assert read_envelope(GOLDEN_P2P | {b"v": b"%d" % version}).version == version
+
+
+def test_what_adapters_read_keeps_its_version() -> None:
+    """Others deploy adapters, and later: a job of a newer version would be handed back by all of them."""
+    assert read_envelope(GOLDEN_P2P | {b"kind": b"job"}).version == VERSION == 1
+    with pytest.raises(NewerVersion):
+        read_envelope(GOLDEN_P2P | {b"kind": b"job", b"v": b"2"})
 
 
 def test_a_newer_version_is_handed_back_not_condemned() -> None:
     """A newer process will come for it; it is no malformed message."""
     with pytest.raises(NewerVersion):
-        read_envelope(GOLDEN_P2P | {b"v": b"%d" % (VERSION + 1)})
+        read_envelope(GOLDEN_P2P | {b"v": b"%d" % (INTENT_VERSION + 1)})
     assert not issubclass(NewerVersion, MalformedMessage)
 
 

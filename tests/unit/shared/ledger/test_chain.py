@@ -189,6 +189,11 @@ def test_codes_are_final() -> None:
         "REVERSAL_GIVE": 502,
         "SUSPENSE_TAKE": 601,
         "SUSPENSE_GIVE": 602,
+        "FEE_TAKE": 701,
+        "FEE_GIVE": 702,
+        "LIMIT_FUND": 801,
+        "LIMIT_USE": 802,
+        "LIMIT_CHECK": 803,
     }
     assert {code.name: code.value for code in AccountCode} == {
         "USER": 1,
@@ -201,4 +206,5 @@ def test_codes_are_final() -> None:
         "EQUITY": 8,
         "MESH": 100,
         "LIMIT": 101,
+        "ALLOWANCE": 102,
     }

@@ -1,0 +1,4 @@
+-- Counts intents for velocity rules, each once. Rows arrive sorted by rule and subject.
+INSERT INTO pm.velocity_event (rule, subject, intent_id, at, amount_minor)
+SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[], $4::timestamptz[], $5::bigint[])
+ON CONFLICT DO NOTHING
