@@ -11,12 +11,13 @@ from uuid import UUID
 import tigerbeetle as tb
 
 from orchestrator.records import statement
-from shared.accounts import Account, equity, parse_account, transit
+from shared.accounts import Account, AccountKind, equity, parse_account, transit
 from shared.db.failures import database
 from shared.db.pool import Pool
 from shared.errors import violated
 from shared.ledger.accounts import ledger_account
 from shared.ledger.port import Ledger
+from shared.rules.book import RuleBook
 
 _OPENED: Final = frozenset({tb.CreateAccountStatus.CREATED, tb.CreateAccountStatus.EXISTS})
 _REMEMBERED_MAX: Final = 200_000
@@ -55,6 +56,13 @@ class OpenAccounts:
         found = frozenset(row["name"] for row in rows)
         self.add(found)
         return remembered | found
+
+
+async def open_beneficiaries(pool: Pool, ledger: Ledger, known: OpenAccounts, book: RuleBook) -> None:
+    """Open the fee accounts that rules name, before they are in force: a missing account would refuse every intent."""
+    accounts = [parse_account(name) for name in sorted(book.beneficiaries)]
+    fees = [(account, "paymesh") for account in accounts if account.kind is AccountKind.FEE]
+    await open_accounts(ledger, pool, known, fees)
 
 
 def with_fixed(accounts: Iterable[Account]) -> list[Account]:

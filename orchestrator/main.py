@@ -17,7 +17,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from orchestrator.accounts import OpenAccounts, open_accounts
+from orchestrator.accounts import OpenAccounts, open_beneficiaries
 from orchestrator.carry_out import CarryOut
 from orchestrator.intake import Intake
 from orchestrator.metrics import IntakeMetrics, ResultMetrics
@@ -29,7 +29,6 @@ from orchestrator.results import Results
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.workers import Workers
 from shared import log, process
-from shared.accounts import AccountKind, parse_account
 from shared.clock import new_intent_id
 from shared.config import load
 from shared.db.notices import Notices
@@ -40,7 +39,6 @@ from shared.ledger.open import open_ledger
 from shared.ledger.port import Ledger
 from shared.mesh import MeshIdentity, verify
 from shared.metrics import open_registry
-from shared.rules.book import RuleBook
 from shared.rules.load import RuleRegister
 from shared.streams.client import connect
 from shared.streams.metrics import StreamMetrics
@@ -137,13 +135,6 @@ async def _stores(settings: OrchestratorSettings) -> AsyncIterator[tuple[Pool, R
         yield pool, redis, ledger
 
 
-async def _open_beneficiaries(pool: Pool, ledger: Ledger, known: OpenAccounts, book: RuleBook) -> None:
-    """Open the fee accounts that rules name, before they are in force: a missing account would refuse every intent."""
-    accounts = [parse_account(name) for name in sorted(book.beneficiaries)]
-    fees = [(account, "paymesh") for account in accounts if account.kind is AccountKind.FEE]
-    await open_accounts(ledger, pool, known, fees)
-
-
 async def serve(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
     """Run an orchestrator until `stop` is set and what it holds has been drained or handed back."""
     registry = open_registry()
@@ -151,7 +142,7 @@ async def serve(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
         mesh = await verify(pool=pool, redis=redis, ledger=TickingLedger(ledger), ledger_kind=settings.ledger_kind)
         known = OpenAccounts(pool=pool)
         notices = Notices(url=settings.database_url, application_name="paymesh-orchestrator-notices")
-        rules = RuleRegister(pool=pool, notices=notices, prepare=partial(_open_beneficiaries, pool, ledger, known))
+        rules = RuleRegister(pool=pool, notices=notices, prepare=partial(open_beneficiaries, pool, ledger, known))
         await rules.refresh()
         outbound = _outbound(settings, pool, redis, mesh, registry)
         await outbound.psps.refresh()

@@ -4,11 +4,12 @@ import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry
 
-from orchestrator.accounts import OpenAccounts
+from orchestrator.accounts import OpenAccounts, open_beneficiaries
 from orchestrator.carry_out import CarryOut
 from orchestrator.intake import Intake
 from orchestrator.metrics import IntakeMetrics
@@ -100,14 +101,15 @@ class World:
 
     async def intake(self, ledger: Ledger | None = None, *, known: OpenAccounts | None = None) -> Intake:
         """Another orchestrator's handler, with nothing remembered."""
-        rules = RuleRegister(pool=self.pool)
+        known = known or OpenAccounts(pool=self.pool)
+        rules = RuleRegister(pool=self.pool, prepare=partial(open_beneficiaries, self.pool, self.ledger, known))
         await rules.refresh()
         return Intake(
             pool=self.pool,
             ledger=ledger or self.ledger,
             rules=rules,
             channels=self.channels,
-            known=known or OpenAccounts(pool=self.pool),
+            known=known,
             carry_out=self.carry_out(ledger),
         )
 
