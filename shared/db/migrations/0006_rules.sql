@@ -95,6 +95,7 @@ CREATE TABLE pm.velocity_event (
     intent_id    uuid        NOT NULL,
     at           timestamptz NOT NULL,              -- the time inside the id
     amount_minor bigint      NOT NULL,
+    seq          bigint      GENERATED ALWAYS AS IDENTITY,  -- the order of counting: each counts those before it
     PRIMARY KEY (rule, subject, at, intent_id)
 );
 CREATE INDEX velocity_event_at ON pm.velocity_event USING brin (at);

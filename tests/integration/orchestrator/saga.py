@@ -41,16 +41,19 @@ class Saga:
     async def prepare(self) -> None:
         """Open the PSPs' accounts and route to them."""
         names = [f"{kind}:{psp}:{ccy}" for kind in ("psp", "suspense") for psp, ccy in (("ipps", "THB"), ("qp", "RUB"))]
-        names += ["transit:RUB", "equity:RUB", "transit:THB", "equity:THB"]
+        await self.open(*names, "transit:RUB", "equity:RUB", "transit:THB", "equity:THB")
+        await self.world.pool.execute(
+            "INSERT INTO pm.payment_route (operation_type, currency, channel) VALUES"
+            " ('IPPS_WITHDRAWAL', 'THB', 'IPPS'), ('QP_TOPUP', 'RUB', 'QP')"
+        )
+
+    async def open(self, *names: str) -> None:
+        """Open accounts of the house."""
         await self.world.ledger.create_accounts([ledger_account(parse_account(name)) for name in names])
         await self.world.pool.executemany(
             "INSERT INTO pm.tb_account_map (name, id, ledger, opened_by) VALUES ($1, $2, $3, 'test')"
             " ON CONFLICT DO NOTHING",
             [(name, UUID(int=account_id(name)), parse_account(name).currency.number) for name in names],
-        )
-        await self.world.pool.execute(
-            "INSERT INTO pm.payment_route (operation_type, currency, channel) VALUES"
-            " ('IPPS_WITHDRAWAL', 'THB', 'IPPS'), ('QP_TOPUP', 'RUB', 'QP')"
         )
 
     async def withdraw(self, payer: str, amount_minor: int = 300) -> IntentId:

@@ -1,0 +1,122 @@
+"""Velocity rules: too many payments, or too much, of one user or to one destination within a window."""
+
+import asyncio
+import json
+from collections import Counter
+
+import pytest
+
+from shared.contracts import IppsWithdrawal
+from shared.ids import IntentId, intent_id
+from tests.integration.orchestrator.ruled import velocity
+from tests.integration.orchestrator.saga import Saga
+from tests.integration.orchestrator.world import World, intent_entry, message, new_id, p2p
+
+pytestmark = pytest.mark.asyncio
+P2P, OUT = "P2P_TRANSFER", "IPPS_WITHDRAWAL"
+NOW_US = 1_796_000_000_000_000
+
+
+async def pay(world: World, payer: str, payee: str, amount: int = 1, *, at_us: int | None = None) -> IntentId:
+    """One payment, accepted now or at a given moment."""
+    intent = new_id() if at_us is None else intent_id(at_us, 0, at_us)
+    await world.handle(intent_entry(message(p2p(payer, payee, amount)), intent))
+    return intent
+
+
+async def told(world: World, intent: IntentId) -> tuple[object, object, object]:
+    """State, error and whether it is watched."""
+    row = await world.row(intent)
+    return row["state"], row["error_code"], row["requires_monitoring"]
+
+
+SETTLED = ("SETTLED", None, False)
+REFUSED = ("REJECTED", "velocity_exceeded", False)
+
+
+async def test_a_user_may_pay_so_often_within_the_window_and_again_after_it(world: World) -> None:
+    """The window slides with the intents' own times; what was refused counts as an attempt."""
+    a, b = world.wallet("a"), world.wallet("b")
+    await world.fund({a: 1000, b: 0})
+    rule = f"often-{world.tag}"
+    await velocity(world.pool, rule, P2P, "THB", max_count=2, window_s=60)
+    second = 1_000_000
+    moments = [NOW_US, NOW_US + 10 * second, NOW_US + 20 * second, NOW_US + 61 * second, NOW_US + 100 * second]
+    outcomes = [await told(world, await pay(world, a, b, at_us=moment)) for moment in moments]
+    assert outcomes == [SETTLED, SETTLED, REFUSED, REFUSED, SETTLED]
+    assert await world.ledger_balance(b) == 3
+
+
+async def test_sums_are_added_up_by_destination_whoever_pays(world: World) -> None:
+    """Two payers, one payee; another payee is not concerned."""
+    a, b, c, d = (world.wallet(name) for name in "abcd")
+    await world.fund({a: 1000, b: 1000, c: 0, d: 0})
+    await velocity(world.pool, f"mule-{world.tag}", P2P, "THB", per="destination", max_sum_minor=100)
+    assert await told(world, await pay(world, a, c, 60)) == SETTLED
+    assert await told(world, await pay(world, b, c, 41)) == REFUSED
+    assert await told(world, await pay(world, b, d, 100)) == SETTLED
+
+
+async def test_a_hashed_destination_is_told_from_others_without_being_known(saga: Saga, payer: str) -> None:
+    """The gateway's keyed hash stands for the number that nobody stores in the clear."""
+    await velocity(saga.world.pool, f"mule-{saga.world.tag}", OUT, "THB", per="destination", max_count=1)
+    states = []
+    for place in ("k1:aa", "k1:aa", "k1:bb"):
+        operation = IppsWithdrawal(
+            from_account=payer, amount_minor=100, currency="THB", proxy_type="MOBILE", proxy="k1:AAAA:BBBB"
+        )
+        intent = new_id()
+        body = message(operation).model_copy(update={"destination": place})
+        await saga.world.handle(intent_entry(body, intent))
+        states.append((await saga.world.row(intent))["state"])
+    assert states == ["AUTHORIZED", "REJECTED", "AUTHORIZED"]
+
+
+async def test_a_monitored_intent_goes_on_and_says_which_rule_watches_it(world: World) -> None:
+    """Watched, not stopped; its first event names rule and version."""
+    a, b = world.wallet("a"), world.wallet("b")
+    await world.fund({a: 1000, b: 0})
+    rule = f"watch-{world.tag}"
+    await velocity(world.pool, rule, P2P, "THB", max_count=1, action="monitor")
+    assert await told(world, await pay(world, a, b)) == SETTLED
+    watched = await pay(world, a, b)
+    assert await told(world, watched) == ("SETTLED", None, True)
+    detail = await world.pool.fetchval("SELECT detail FROM pm.intent_event WHERE intent_id = $1 AND seq = 1", watched)
+    assert json.loads(detail) == {"monitored_by": [{"rule": rule, "version": 1}]}
+
+
+async def test_redelivery_counts_nothing_twice(world: World) -> None:
+    """The same entry three times is one attempt."""
+    a, b = world.wallet("a"), world.wallet("b")
+    await world.fund({a: 1000, b: 0})
+    await velocity(world.pool, f"often-{world.tag}", P2P, "THB", max_count=2)
+    entry = intent_entry(message(p2p(a, b, 1)))
+    for _ in range(3):
+        await world.handle(entry)
+    assert await told(world, await pay(world, a, b)) == SETTLED
+    assert await told(world, await pay(world, a, b)) == REFUSED
+
+
+async def test_two_orchestrators_never_both_find_room_for_the_last_one(world: World) -> None:
+    """Thirty-two intents over four of them at once: as many pass as the rule allows, and not one more."""
+    a, b = world.wallet("a"), world.wallet("b")
+    await world.fund({a: 1000, b: 0})
+    await velocity(world.pool, f"often-{world.tag}", P2P, "THB", max_count=5)
+    intents = [new_id() for _ in range(32)]
+    entries = [intent_entry(message(p2p(a, b, 1)), intent) for intent in intents]
+    handlers = [await world.intake() for _ in range(4)]
+    await asyncio.gather(*(handler(entries[index::4]) for index, handler in enumerate(handlers)))
+    counted = Counter([(await world.row(intent))["state"] for intent in intents])
+    assert counted == {"SETTLED": 5, "REJECTED": 27}
+
+
+async def test_a_rule_that_cannot_be_asked_refuses_by_its_name(world: World) -> None:
+    """An error never passes as no rule."""
+    a, b = world.wallet("a"), world.wallet("b")
+    await world.fund({a: 1000, b: 0})
+    rule = f"bad-{world.tag}"
+    await velocity(world.pool, rule, P2P, "THB", max_count=5, condition='metadata.risk == "high"')
+    intent = await pay(world, a, b)
+    row = await world.row(intent)
+    assert (row["state"], row["error_code"]) == ("REJECTED", "velocity_rule_failed")
+    assert str(row["error_detail"]).startswith(f"velocity rule {rule} version 1: a label or element that is not there")
