@@ -19,8 +19,9 @@ from redis.asyncio import Redis
 
 from bench.events import BenchFailed, say, told
 from bench.workload import account, owner
-from shared.contracts import Envelope, IntentMessage, IppsWithdrawal, Kind
+from shared.contracts import Envelope, IntentMessage, Kind
 from shared.ids import intent_id
+from shared.operations import IppsWithdrawal
 from shared.sealing import KeyRing, seal
 from shared.streams import keys
 from shared.streams.accept import AcceptEntry, AcceptStatus, Admission, accept

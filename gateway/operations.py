@@ -25,8 +25,8 @@ from gateway.fields import (
     personal_fields,
 )
 from gateway.problems import Problem
-from shared import contracts
-from shared.contracts import Metadata
+from shared import operations
+from shared.operations import Metadata
 from shared.rules.model import Subject
 from shared.sealing import KeyRing, fingerprint, seal_fields
 
@@ -124,7 +124,7 @@ class OperationKind:
     """
 
     request: type[OperationRequest]
-    message: Callable[..., contracts.Operation]
+    message: Callable[..., operations.Operation]
     wallets: tuple[str, ...]
     debits: str | None
     personal: tuple[str, ...]
@@ -134,7 +134,7 @@ class OperationKind:
 
 def _kind(
     request: type[OperationRequest],
-    message: Callable[..., contracts.Operation],
+    message: Callable[..., operations.Operation],
     *wallets: str,
     debits: str | None = None,
     instant: bool = False,
@@ -145,12 +145,12 @@ def _kind(
 
 OPERATIONS: Final = {
     "P2P_TRANSFER": _kind(
-        P2PTransferRequest, contracts.P2PTransfer, "from_account", "to_account", debits="from_account", instant=True
+        P2PTransferRequest, operations.P2PTransfer, "from_account", "to_account", debits="from_account", instant=True
     ),
-    "ADJUSTMENT": _kind(AdjustmentRequest, contracts.Adjustment, "account", instant=True),
-    "IPPS_WITHDRAWAL": _kind(IppsWithdrawalRequest, contracts.IppsWithdrawal, "from_account", debits="from_account"),
-    "THAI_QR_PAY": _kind(ThaiQrPayRequest, contracts.ThaiQrPay, "from_account", debits="from_account"),
-    "QP_TOPUP": _kind(QpTopupRequest, contracts.QpTopup, "to_account", cancellable=True),
+    "ADJUSTMENT": _kind(AdjustmentRequest, operations.Adjustment, "account", instant=True),
+    "IPPS_WITHDRAWAL": _kind(IppsWithdrawalRequest, operations.IppsWithdrawal, "from_account", debits="from_account"),
+    "THAI_QR_PAY": _kind(ThaiQrPayRequest, operations.ThaiQrPay, "from_account", debits="from_account"),
+    "QP_TOPUP": _kind(QpTopupRequest, operations.QpTopup, "to_account", cancellable=True),
 }
 """Every operation that may be posted, by its type."""
 
@@ -161,7 +161,7 @@ PERSONAL_FIELDS: Final = tuple(dict.fromkeys(name for kind in OPERATIONS.values(
 
 def sealed_message(
     ring: KeyRing, *, context: str, request: OperationRequest, approved_by: str | None = None
-) -> contracts.Operation:
+) -> operations.Operation:
     """Return the operation as it is stored, its personal fields sealed for the intent that `context` names."""
     kind = OPERATIONS[request.operation_type]
     values = {**request.__dict__, "metadata": Metadata(tags=request.metadata.tags, labels=request.metadata.labels)}

@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, RootModel
 
 from gateway.operations import INSTANT, OPERATIONS, PERSONAL_FIELDS, OperationRequest
 from gateway.problems import Retry, refusal
-from shared.contracts import ChildType, NextAction
+from shared.contracts import NextAction
 from shared.ids import IntentId, unix_ms_of
+from shared.operations import ChildType
 from shared.sealing import CannotUnseal, KeyRing, mask, unseal
 from shared.states import TERMINAL, Funds, IntentState
 

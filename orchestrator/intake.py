@@ -27,7 +27,6 @@ from shared.contracts import (
     MalformedMessage,
     NewerVersion,
     OpenAccountMessage,
-    Operation,
     ResumeMessage,
     read_body,
     read_envelope,
@@ -37,6 +36,7 @@ from shared.db.pool import Pool
 from shared.errors import BadInput, violated
 from shared.ids import IntentId, parse_intent_id, partition_of
 from shared.ledger.port import Ledger
+from shared.operations import Operation
 from shared.rules.book import RuleBook
 from shared.rules.choice import Channels
 from shared.states import IntentState

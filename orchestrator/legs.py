@@ -10,7 +10,9 @@ from functools import lru_cache
 from typing import Final, assert_never
 
 from shared.accounts import Account, AccountKind, at_psp, equity, parse_account, transit
-from shared.contracts import (
+from shared.errors import BadInput
+from shared.ledger.codes import LegCode
+from shared.operations import (
     Adjustment,
     ChildOperation,
     ChildType,
@@ -20,8 +22,6 @@ from shared.contracts import (
     QpTopup,
     ThaiQrPay,
 )
-from shared.errors import BadInput
-from shared.ledger.codes import LegCode
 from shared.plans import Leg
 from shared.rules.fees import Quote
 from shared.rules.model import Timing

@@ -16,11 +16,12 @@ from typing import Any
 
 from orchestrator.legs import child_legs, destination, holder_of, internal_legs, topup_legs, withdrawal_legs
 from orchestrator.references import reference_for
-from shared.contracts import Adjustment, ChildOperation, IntentMessage, Operation, P2PTransfer, QpTopup
+from shared.contracts import IntentMessage
 from shared.errors import BadInput
 from shared.ids import LEGS_PER_PLAN_MAX, IntentId, unix_ms_of
 from shared.ledger.limits import LEGS_A_LIMIT
 from shared.money import Money, currency
+from shared.operations import Adjustment, ChildOperation, Operation, P2PTransfer, QpTopup
 from shared.plans import Dispatch, LimitUse, Plan, PlanKind
 from shared.rules.book import RuleBook
 from shared.rules.choice import Channels, Choice, NoChannel, choose

@@ -16,9 +16,10 @@ from orchestrator.plan import plan_child
 from orchestrator.records import Connection, Stored, read_intents, statement
 from orchestrator.resolve import Alert, Open, Purpose, Settle
 from shared.accounts import suspense
-from shared.contracts import ChildOperation, ChildType, ResultMessage, Source
+from shared.contracts import ResultMessage, Source
 from shared.db.pool import Pool
 from shared.ids import IntentId, partition_of, unix_ms_of
+from shared.operations import ChildOperation, ChildType
 from shared.plans import write_plan
 from shared.states import IntentState
 

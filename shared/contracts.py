@@ -12,14 +12,14 @@ from enum import StrEnum
 from typing import Annotated, Final, Literal, Self, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from shared.errors import BadInput, PaymeshError
 from shared.ids import ATTEMPT_MAX
-from shared.money import AMOUNT_MINOR_MAX
+from shared.operations import Amount, Message, Operation, PspId, unsaid
 
 VERSION: Final = 1
-"""Of every message but an intent that says more than version 1 can: adapters are deployed by others, and older."""
+"""Of every message but the next: adapters are deployed by others, and are older."""
 INTENT_VERSION: Final = 2
 """Of an intent with labels or a destination."""
 
@@ -101,152 +101,6 @@ def read_envelope(fields: dict[bytes, bytes]) -> Envelope:
     return envelope
 
 
-class Message(BaseModel):
-    """The base of every body: frozen, strict about types, deaf to nothing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-Amount = Annotated[int, Field(ge=1, le=AMOUNT_MINOR_MAX)]
-Tag = Annotated[str, Field(min_length=1, max_length=64)]
-LabelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}\z")]
-PspId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{1,15}\z")]
-
-
-def _is_none(value: object) -> bool:
-    """Say whether a field is left out: one that older processes do not know must not stand there for nothing."""
-    return value is None
-
-
-class Metadata(Message):
-    """What the caller wants to find its intents by; never personal data."""
-
-    tags: tuple[Tag, ...] = Field(default=(), max_length=16)
-    labels: Annotated[dict[LabelName, Tag], Field(max_length=16)] | None = Field(default=None, exclude_if=_is_none)
-    """What rules may ask for by name, such as ``tier`` for ``gold``."""
-
-
-class P2PTransfer(Message):
-    """Move money from one wallet to another inside the house."""
-
-    operation_type: Literal["P2P_TRANSFER"] = "P2P_TRANSFER"
-    from_account: str
-    to_account: str
-    amount_minor: Amount
-    currency: str
-    from_name: str | None = None
-    """Sealed: what the payer is called."""
-    to_name: str | None = None
-    """Sealed: what the payee is called."""
-    comment: str | None = None
-    """Sealed: what the payer writes to the payee."""
-    metadata: Metadata = Metadata()
-    requires_monitoring: bool = False
-
-
-class Adjustment(Message):
-    """Move money between a wallet and the house's equity; only for keys with that permission."""
-
-    operation_type: Literal["ADJUSTMENT"] = "ADJUSTMENT"
-    account: str
-    direction: Literal["CREDIT", "DEBIT"]
-    amount_minor: Amount
-    currency: str
-    comment: str | None = None
-    """Sealed: why."""
-    approved_by: str | None = None
-    """The second service key, where the amount asks for two people."""
-    metadata: Metadata = Metadata()
-    requires_monitoring: bool = False
-
-
-class IppsWithdrawal(Message):
-    """Pay out of a wallet to a PromptPay proxy or a bank account."""
-
-    operation_type: Literal["IPPS_WITHDRAWAL"] = "IPPS_WITHDRAWAL"
-    from_account: str
-    amount_minor: Amount
-    currency: str
-    proxy_type: Literal["MOBILE", "NATIONAL_ID", "EWALLET", "BANK_ACCOUNT"]
-    proxy: str
-    """Sealed: the number that names the payee's account."""
-    bank_code: str | None = None
-    """Three digits, with BANK_ACCOUNT."""
-    recipient_name: str | None = None
-    """Sealed: whom the payer believes to pay."""
-    comment: str | None = None
-    """Sealed: what the payer writes to the payee."""
-    test_scenario: str | None = None
-    metadata: Metadata = Metadata()
-    requires_monitoring: bool = False
-
-
-class ThaiQrPay(Message):
-    """Pay a Thai QR code out of a wallet."""
-
-    operation_type: Literal["THAI_QR_PAY"] = "THAI_QR_PAY"
-    from_account: str
-    amount_minor: Amount
-    currency: str
-    qr: str
-    """Sealed: the code as scanned."""
-    comment: str | None = None
-    """Sealed: what the payer writes to the payee."""
-    test_scenario: str | None = None
-    metadata: Metadata = Metadata()
-    requires_monitoring: bool = False
-
-
-class QpTopup(Message):
-    """Let somebody pay into a wallet through SBP."""
-
-    operation_type: Literal["QP_TOPUP"] = "QP_TOPUP"
-    to_account: str
-    amount_minor: Amount
-    currency: str
-    ttl_s: int | None = Field(default=None, ge=60, le=259_200)
-    """How long the code may be paid; None leaves it to the PSP."""
-    static: bool = False
-    """The code may be paid any number of times."""
-    comment: str | None = None
-    """Sealed: what the payer sees."""
-    test_scenario: str | None = None
-    metadata: Metadata = Metadata()
-    requires_monitoring: bool = False
-
-
-Operation = Annotated[
-    P2PTransfer | Adjustment | IppsWithdrawal | ThaiQrPay | QpTopup, Field(discriminator="operation_type")
-]
-
-
-class ChildType(StrEnum):
-    """What an intent does that nobody posted: a PSP's payment opened it, linked to the intent that it named."""
-
-    LATE_CREDIT = "LATE_CREDIT"
-    """A payment that came late, or on top of another, goes to the wallet all the same."""
-    REVERSAL = "REVERSAL"
-    """A payment that the PSP took back is taken back here."""
-    SUSPENSE = "SUSPENSE"
-    """Money that no wallet can be charged or credited for is kept where people look at it."""
-
-
-class ChildOperation(Message):
-    """The operation of an intent that a PSP's payment opened; stored with it, never streamed."""
-
-    operation_type: ChildType
-    account: str
-    """The wallet, or the suspense account."""
-    direction: Literal["in", "out"]
-    """Whether our money at the PSP went up or down."""
-    amount_minor: Amount
-    currency: str
-    psp: PspId
-    psp_transaction_id: str
-    metadata: Metadata = Metadata()
-    requires_monitoring: bool = False
-
-
 class IntentMessage(Message):
     """The body of an `intent` entry: an accepted operation and whose it is."""
 
@@ -258,7 +112,7 @@ class IntentMessage(Message):
     operation: Operation
     waiter: str | None = None
     """The gateway instance to poke when the intent has been decided."""
-    destination: str | None = Field(default=None, exclude_if=_is_none)
+    destination: str | None = Field(default=None, exclude_if=unsaid)
     """``<key id>:<hex HMAC>`` of where the money goes, where that is personal: tells two of one place, never which."""
 
 
@@ -319,9 +173,9 @@ class JobMessage(Message):
     """``<mesh id>:<epoch>`` at that time."""
     inquire_first: bool = False
     """The stores were restored since: it may have been submitted already, so it is never submitted again."""
-    destination: dict[str, Sealed] = {}
+    destination: dict[str, Sealed] = Field(default={})
     """Where the money goes; personal values are sealed with the intent id as context and the name as field."""
-    psp_ids: dict[str, Word] = {}
+    psp_ids: dict[str, Word] = Field(default={})
     """What the PSP calls it, as far as known: ``qrc_id``, ``txn_no``."""
     test_scenario: Word | None = None
     """For a sandbox; forwarded only where the adapter's settings allow it."""
@@ -386,7 +240,7 @@ class ResultMessage(Message):
     reference: str | None = None
     """Ours."""
     psp_transaction_id: str | None = Field(default=None, max_length=128)
-    psp_ids: dict[str, Word] = {}
+    psp_ids: dict[str, Word] = Field(default={})
     amount_minor: Amount | None = None
     currency: str | None = None
     code: Code | None = None
@@ -400,7 +254,7 @@ class ResultMessage(Message):
     """When it was learnt, by the adapter's clock."""
     next_action: NextAction | None = None
     retry_after_s: int | None = Field(default=None, ge=0, le=86_400)
-    summary: dict[str, Word] = {}
+    summary: dict[str, Word] = Field(default={})
     """What people may see of it, masked."""
     callback_id: str | None = None
     """With a callback: a keyed hash of what came, the same for a copy."""

@@ -20,10 +20,10 @@ from ops.statements import statement
 from orchestrator.resolve import Purpose
 from orchestrator.settlement import CREDIT_REFUSED
 from shared.accounts import at_psp
-from shared.contracts import ChildType
 from shared.db.pool import Pool
 from shared.ledger.chain import id_of_account
 from shared.ledger.port import Ledger
+from shared.operations import ChildType
 from shared.plans import PlanKind
 from shared.states import TERMINAL, IntentState
 

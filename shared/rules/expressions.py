@@ -87,7 +87,7 @@ def compile_expression(source: str) -> Expression:
         found = _COLUMN.search(str(error))
         if found is None:
             raise BadExpression("not an expression that the engine can read") from None
-        raise BadExpression(found[3], column=int(found[2]) + 1 if found[1] == "1" else None) from None
+        raise BadExpression(found[3], column=int(found[2]) if found[1] == "1" else None) from None
     named = set(program.variables())
     unknown = named - VARIABLES - ({loop} if loop is not None else set())
     if unknown:

@@ -6,8 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from shared.contracts import Envelope, IntentMessage, Kind, Metadata, P2PTransfer
+from shared.contracts import Envelope, IntentMessage, Kind
 from shared.ids import IntentId, Phase, intent_id, partition_of, transfer_id
+from shared.operations import Metadata, P2PTransfer
 from shared.process import EXIT_INVARIANT
 from shared.streams import keys
 from shared.streams.client import command

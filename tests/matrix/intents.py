@@ -11,18 +11,9 @@ from redis.asyncio import Redis
 from adapters.ipps.emvco import encode
 from adapters.ipps.payees import Bill, Transfer
 from adapters.ipps.proxies import mobile
-from shared.contracts import (
-    Adjustment,
-    Envelope,
-    IntentMessage,
-    IppsWithdrawal,
-    Kind,
-    OpenAccountMessage,
-    Operation,
-    QpTopup,
-    ThaiQrPay,
-)
+from shared.contracts import Envelope, IntentMessage, Kind, OpenAccountMessage
 from shared.ids import IntentId, intent_id
+from shared.operations import Adjustment, IppsWithdrawal, Operation, QpTopup, ThaiQrPay
 from shared.sealing import KeyRing, seal
 from shared.streams.accept import append
 from tests.matrix.scenarios import Payout, Topup

@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 from ops.dlq.counting import count_dead_letters
 from ops.dlq.reach import Reach
 from ops.dlq.search import Search, Wanted
-from shared.contracts import IppsWithdrawal, Outcome, ResultMessage, Source, job_envelope, result_envelope
+from shared.contracts import Outcome, ResultMessage, Source, job_envelope, result_envelope
+from shared.operations import IppsWithdrawal
 from shared.sealing import unseal
 from shared.streams import keys
 from shared.streams.dead_letters import books_of, hour_counts, read_page

@@ -12,20 +12,11 @@ from orchestrator.metrics import ResultMetrics
 from orchestrator.results import Results
 from shared.accounts import parse_account
 from shared.clock import new_intent_id
-from shared.contracts import (
-    Action,
-    IppsWithdrawal,
-    Kind,
-    Outcome,
-    P2PTransfer,
-    QpTopup,
-    ResultMessage,
-    Source,
-    result_envelope,
-)
+from shared.contracts import Action, Kind, Outcome, ResultMessage, Source, result_envelope
 from shared.ids import IntentId, account_id
 from shared.ledger.accounts import ledger_account
 from shared.ledger.port import Ledger
+from shared.operations import IppsWithdrawal, P2PTransfer, QpTopup
 from shared.streams.verdicts import Entry, Verdict
 from tests.integration.orchestrator.world import World, intent_entry, message, new_id
 

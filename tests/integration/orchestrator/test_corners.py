@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from shared.contracts import Action, IppsWithdrawal, NextAction, Outcome, Source
+from shared.contracts import Action, NextAction, Outcome, Source
+from shared.operations import IppsWithdrawal
 from shared.psp import ReferenceFormat
 from tests.channels import PAYOUTS, TOPUPS
 from tests.integration.orchestrator.paused import Wrapped

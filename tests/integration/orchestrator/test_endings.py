@@ -7,9 +7,10 @@ import pytest
 import tigerbeetle as tb
 
 from shared.clock import wall_ms
-from shared.contracts import Action, IppsWithdrawal, JobMessage, Outcome, Source, read_envelope, read_job
+from shared.contracts import Action, JobMessage, Outcome, Source, read_envelope, read_job
 from shared.errors import OutcomeUnknown
 from shared.ids import IntentId, Phase, transfer_id
+from shared.operations import IppsWithdrawal
 from shared.psp import OperationRules, ReferenceFormat
 from shared.streams.verdicts import Done, Entry, HandBack
 from tests.channels import PAYOUTS, TOPUPS

@@ -5,7 +5,8 @@ from uuid import UUID
 
 import pytest
 
-from shared.contracts import IppsWithdrawal, Metadata, Outcome, P2PTransfer
+from shared.contracts import Outcome
+from shared.operations import IppsWithdrawal, Metadata, P2PTransfer
 from tests.integration.orchestrator.ruled import fee
 from tests.integration.orchestrator.saga import Saga
 from tests.integration.orchestrator.world import World, intent_entry, message, new_id, p2p

@@ -3,11 +3,8 @@
 import pytest
 
 from orchestrator.references import reference_for
-from shared.contracts import (
-    IppsWithdrawal,
-    Outcome,
-    Source,
-)
+from shared.contracts import Outcome, Source
+from shared.operations import IppsWithdrawal
 from shared.streams.verdicts import DeadLetter, Done, Entry
 from tests.integration.orchestrator.saga import Saga, deltas
 from tests.integration.orchestrator.world import intent_entry, message, new_id

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from shared.contracts import IppsWithdrawal, Metadata
 from shared.ids import IntentId
+from shared.operations import IppsWithdrawal, Metadata
 from shared.rules.routes import ChannelHealth
 from tests.channels import PAYOUTS
 from tests.integration.orchestrator.saga import Saga

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from shared.contracts import IppsWithdrawal
 from shared.ids import IntentId, intent_id
+from shared.operations import IppsWithdrawal
 from tests.integration.orchestrator.ruled import velocity
 from tests.integration.orchestrator.saga import Saga
 from tests.integration.orchestrator.world import World, intent_entry, message, new_id, p2p

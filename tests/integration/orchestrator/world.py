@@ -13,19 +13,11 @@ from orchestrator.accounts import OpenAccounts, open_beneficiaries
 from orchestrator.carry_out import CarryOut
 from orchestrator.intake import Intake
 from orchestrator.metrics import IntakeMetrics
-from shared.contracts import (
-    Adjustment,
-    Envelope,
-    IntentMessage,
-    Kind,
-    OpenAccountMessage,
-    Operation,
-    P2PTransfer,
-    ResumeMessage,
-)
+from shared.contracts import Envelope, IntentMessage, Kind, OpenAccountMessage, ResumeMessage
 from shared.db.pool import Pool
 from shared.ids import IntentId, account_id, intent_id
 from shared.ledger.port import Ledger
+from shared.operations import Adjustment, Operation, P2PTransfer
 from shared.rules.load import RuleRegister
 from shared.streams.verdicts import Entry, Verdict
 from tests.channels import FixedChannels

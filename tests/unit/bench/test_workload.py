@@ -7,7 +7,8 @@ import pytest
 from bench.workload import AMOUNT_MINOR_MAX, FUNDS_MINOR, WAITER, Deltas, Section, account
 from gateway.operations import P2PTransferRequest
 from gateway.requests import parse_operation
-from shared.contracts import Adjustment, Envelope, IntentMessage, Kind, P2PTransfer, read_body
+from shared.contracts import Envelope, IntentMessage, Kind, read_body
+from shared.operations import Adjustment, P2PTransfer
 
 _ID = "0198c1f2-0000-7000-8000-000000000000"
 

@@ -88,7 +88,9 @@ def test_what_is_personal_is_known_for_every_operation() -> None:
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_becomes_its_message_field_by_field(name: str) -> None:
     """Defaults included; what is not personal is copied as it is."""
-    request = parse({**SMALLEST[name], "metadata": {"tags": ["a"]}, "requires_monitoring": True})
+    request = parse(
+        {**SMALLEST[name], "metadata": {"tags": ["a"], "labels": {"tier": "gold"}}, "requires_monitoring": True}
+    )
     message = sealed_message(RING, context=str(INTENT), request=request)
     assert message.operation_type == name
     copied, posted = message.model_dump(), request.model_dump()

@@ -7,8 +7,9 @@ import pytest
 
 from ops.top.masking import COVERED, SEALED, cover
 from ops.top.names import entry_id_of, stream_of
-from shared.contracts import Action, IntentMessage, IppsWithdrawal, JobMessage, P2PTransfer, QpTopup, ThaiQrPay
+from shared.contracts import Action, IntentMessage, JobMessage
 from shared.errors import BadInput
+from shared.operations import IppsWithdrawal, P2PTransfer, QpTopup, ThaiQrPay
 from shared.sealing import KeyRing, generate, seal
 from shared.streams import keys
 

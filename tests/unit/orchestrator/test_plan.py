@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.plan import Refusal, plan_operation
-from shared.contracts import Adjustment, IntentMessage, P2PTransfer
+from shared.contracts import IntentMessage
 from shared.errors import InvariantViolation
 from shared.ids import intent_id
 from shared.ledger.codes import LegCode
 from shared.money import AMOUNT_MINOR_MAX
+from shared.operations import Adjustment, P2PTransfer
 from shared.plans import PLAN_VERSION, Plan, read_plan, write_plan
 from shared.rules.book import RuleBook
 from shared.rules.calendar import BusinessCalendar

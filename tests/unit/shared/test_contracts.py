@@ -15,18 +15,15 @@ from shared.contracts import (
     NOBODY_KNOWS,
     VERSION,
     Action,
-    Adjustment,
     Envelope,
     IntentMessage,
     JobMessage,
     Kind,
     MalformedMessage,
-    Metadata,
     NewerVersion,
     NextAction,
     OpenAccountMessage,
     Outcome,
-    P2PTransfer,
     ResultMessage,
     ResumeMessage,
     Source,
@@ -37,6 +34,7 @@ from shared.contracts import (
     read_result,
     result_envelope,
 )
+from shared.operations import Adjustment, Metadata, P2PTransfer
 
 ID = "0198c1f2-7a10-7123-8abc-def012030000"
 
