@@ -10,7 +10,7 @@ ROUNDS ?= 10
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test matrix chaos backpressure dead-letters check bench new-psp lock clean
+.PHONY: help install demo dev test matrix chaos backpressure dead-letters check bench bench-rules new-psp lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name meaning; do \
@@ -48,6 +48,9 @@ check: install ## look without running: lint, format, types, import contracts
 
 bench: install ## run the one canonical workload and print its figures
 	@$(RUN) -m bench $(ARGS)
+
+bench-rules: install ## what fees, limits and routes cost an intent, with as many as may apply to it
+	@$(RUN) -m bench.rules $(ARGS)
 
 new-psp: install ## lay out the folder of a PSP and the tests it has yet to pass: NAME=acme
 	@[ -n "$(NAME)" ] || { echo 'make new-psp: needs a name, such as NAME=acme'; exit 1; }

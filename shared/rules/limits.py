@@ -35,13 +35,14 @@ def uses(
 ) -> tuple[LimitUse, ...] | LimitReached:
     """Return what an intent uses of which allowances, or the limit that it is beyond by itself."""
     found: list[LimitUse] = []
+    day, month = calendar.day(subject.at_ms), calendar.month(subject.at_ms)
     for rule in rules:
         if rule.scope.tags and not set(rule.scope.tags) <= set(subject.tags):
             continue
         most = rule.transaction_max_minor
         if most is not None and subject.amount_minor > most:
             return LimitReached(rule.name, rule.version, "transaction", "amount", most, None)
-        for measure, cap, period in _caps(rule, subject.at_ms, calendar):
+        for measure, cap, period in _caps(rule, day, month):
             units = subject.amount_minor if measure == "amount" else 1
             account = account_name(subject.holder, subject.currency, rule.name, measure, period)
             if units > cap:
@@ -62,7 +63,7 @@ def allowances(rule: LimitRule, holder: str, at_ms: int, calendar: BusinessCalen
             cap,
             period.resets_ms,
         )
-        for measure, cap, period in _caps(rule, at_ms, calendar)
+        for measure, cap, period in _caps(rule, calendar.day(at_ms), calendar.month(at_ms))
     ]
 
 
@@ -71,14 +72,14 @@ def account_name(holder: str, currency: str, rule: str, measure: Measure, period
     return f"limit:{holder}:{currency}:{rule}:{measure}:{period.name}"
 
 
-def _caps(rule: LimitRule, at_ms: int, calendar: BusinessCalendar) -> list[tuple[Measure, int, Period]]:
+def _caps(rule: LimitRule, day: Period, month: Period) -> list[tuple[Measure, int, Period]]:
     caps: list[tuple[Measure, int, Period]] = []
     if rule.daily_max_minor is not None:
-        caps.append(("amount", rule.daily_max_minor, calendar.day(at_ms)))
+        caps.append(("amount", rule.daily_max_minor, day))
     if rule.daily_max_count is not None:
-        caps.append(("count", rule.daily_max_count, calendar.day(at_ms)))
+        caps.append(("count", rule.daily_max_count, day))
     if rule.monthly_max_minor is not None:
-        caps.append(("amount", rule.monthly_max_minor, calendar.month(at_ms)))
+        caps.append(("amount", rule.monthly_max_minor, month))
     if rule.monthly_max_count is not None:
-        caps.append(("count", rule.monthly_max_count, calendar.month(at_ms)))
+        caps.append(("count", rule.monthly_max_count, month))
     return caps
