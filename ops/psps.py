@@ -24,7 +24,7 @@ from shared.db.pool import Pool
 from shared.errors import BadInput, OutcomeUnknown, Transient
 from shared.ledger.mesh_mark import TickingLedger
 from shared.mesh import psp_marked, verify
-from shared.psp import BadManifest, Manifest, check_manifest, read_manifest, write_manifest
+from shared.psp import BadManifest, Manifest, agreement, check_manifest, read_manifest, write_manifest
 from shared.streams import control
 from shared.streams.breaker import BreakerState, read_breaker
 from shared.streams.client import server
@@ -79,10 +79,13 @@ class Switched:
 def find_manifest(name: str) -> Manifest:
     """Return the manifest of an adapter, by the name of its folder or of a module that holds a MANIFEST.
 
+    A name with a number behind it, such as ``ipps2``, is another agreement with the same PSP.
+
     Raises:
         BadInput: there is no such module, or it promises too little.
     """
-    module = name if "." in name else f"adapters.{name}.manifest"
+    folder = name.rstrip("0123456789")
+    module = name if "." in name else f"adapters.{folder}.manifest"
     if not all(part.isidentifier() for part in module.split(".")):
         raise BadInput(f"{name} is no adapter's name", code="unknown_adapter")
     try:
@@ -93,7 +96,7 @@ def find_manifest(name: str) -> Manifest:
         raise BadInput(f"{module} holds no MANIFEST", code="unknown_adapter") from None
     if not isinstance(found, Manifest):
         raise BadInput(f"{module}.MANIFEST is no manifest", code="unknown_adapter")
-    return check_manifest(found)
+    return check_manifest(found if "." in name else agreement(found, name))
 
 
 async def register(stores: OpenStores, manifest: Manifest, *, actor: str) -> Registered:

@@ -8,7 +8,7 @@ must never know a PSP by name, and never do I/O.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, Literal
 
@@ -128,6 +128,17 @@ class Manifest:
     refundable: bool = False
     partial_refund: bool = False
     poll: PollSchedule = PollSchedule()
+
+
+def agreement(manifest: Manifest, psp: str) -> Manifest:
+    """Return a manifest under the name of another agreement with the same PSP: its name and a number, as in ``ipps2``.
+
+    Raises:
+        BadManifest: it is not such a name.
+    """
+    if psp.rstrip("0123456789") != manifest.psp:
+        raise BadManifest(f"an agreement with {manifest.psp} is called {manifest.psp}, or that and a number: not {psp}")
+    return replace(manifest, psp=psp, channel=psp.upper())
 
 
 def check_manifest(manifest: Manifest) -> Manifest:

@@ -2,6 +2,7 @@
 
 ==============================  =====================================================================================
 ADAPTER_BASE_URL                where the API is, such as ``https://api.ipps.example``; required
+ADAPTER_PSP                     where there are several agreements: ``ipps2``, ``ipps3``; ``ipps`` unless given
 ADAPTER_API_KEY                 sent as ``Authorization: Bearer …``; required in production
 ADAPTER_CALLBACK_SECRETS        what callbacks are signed with, by commas: two while a secret is being replaced
 ADAPTER_CALLBACK_NETWORKS       CIDR blocks, by commas, that IPPS calls back from
@@ -24,10 +25,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from adapters.ipps.callbacks import callback_rules
-from adapters.ipps.manifest import Terms, manifest_of
+from adapters.ipps.manifest import PSP, Terms, manifest_of
 from adapters.runtime.psp import CallbackRules
 from adapters.runtime.settings import AdapterSettings
-from shared.psp import BadManifest, FenceKind, Manifest
+from shared.psp import BadManifest, FenceKind, Manifest, agreement
 
 _ORDINARY = Terms()
 
@@ -37,6 +38,8 @@ class IppsSettings(AdapterSettings):
 
     base_url: str
     """Where the API is; HTTPS in production, except on the loopback, where a proxy may speak it for us."""
+    psp: str = PSP
+    """Under which name this agreement is registered."""
     api_key: SecretStr | None = None
     callback_secrets: SecretStr | None = None
     """By commas; each verifies."""
@@ -93,16 +96,15 @@ class IppsSettings(AdapterSettings):
 
     def manifest(self) -> Manifest:
         """Return what IPPS promises under these terms."""
-        return manifest_of(
-            Terms(
-                submit_fence=self.submit_fence,
-                idempotency_s=self.idempotency_s,
-                lookup_ttl_s=self.lookup_ttl_s,
-                fence_margin_s=self.fence_margin_s,
-                job_ttl_s=self.job_ttl_s,
-                poll_first_s=self.poll_first_s,
-            )
+        terms = Terms(
+            submit_fence=self.submit_fence,
+            idempotency_s=self.idempotency_s,
+            lookup_ttl_s=self.lookup_ttl_s,
+            fence_margin_s=self.fence_margin_s,
+            job_ttl_s=self.job_ttl_s,
+            poll_first_s=self.poll_first_s,
         )
+        return agreement(manifest_of(terms), self.psp)
 
     def secrets(self) -> tuple[bytes, ...]:
         """Return the secrets that callbacks are signed with."""

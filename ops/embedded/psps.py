@@ -57,6 +57,11 @@ class PspPlace:
     callback_secret: str = field(repr=False)
 
     @property
+    def folder(self) -> str:
+        """The folder of its adapter and its sandbox: several agreements may be with one PSP (``ipps2``)."""
+        return self.psp.rstrip("0123456789")
+
+    @property
     def api_url(self) -> str:
         """Where the adapter finds the PSP."""
         return f"http://127.0.0.1:{self.api_port}"
@@ -97,12 +102,12 @@ def sandbox(place: PspPlace, *, base: Mapping[str, str], logs: Path, books: Path
         "SANDBOX_CONTROL_PORT": str(place.control_port),
         "SANDBOX_BOOKS": str((books / place.psp).resolve()),
         "SANDBOX_API_KEY": place.api_key,
-        "SANDBOX_CALLBACK_URL": f"http://127.0.0.1:{place.callback_port}/callbacks/{place.psp}",
+        "SANDBOX_CALLBACK_URL": f"http://127.0.0.1:{place.callback_port}/callbacks/{place.folder}",
         "SANDBOX_CALLBACK_SECRET": place.callback_secret,
     }
     return python_service(
         f"sandbox-{place.psp}",
-        f"adapters.sandbox.{place.psp}",
+        f"adapters.sandbox.{place.folder}",
         env=_plain(base) | own,
         ready=partial(answers_ready, place.control_port),
         logs=logs,
@@ -114,6 +119,7 @@ def adapter(place: PspPlace, *, stores: Stores, base: Mapping[str, str], logs: P
     own = {
         "REDIS_URL": stores.redis_url,
         "ADAPTER_BASE_URL": place.api_url,
+        **({} if place.psp == place.folder else {"ADAPTER_PSP": place.psp}),
         "ADAPTER_API_KEY": place.api_key,
         "ADAPTER_HEALTH_PORT": str(place.health_port),
         "ADAPTER_CALLBACK_HOST": "127.0.0.1",
@@ -129,7 +135,7 @@ def adapter(place: PspPlace, *, stores: Stores, base: Mapping[str, str], logs: P
         own["PAYMESH_KEYRING_FILE"] = str(stores.keyring_file)
     return python_service(
         f"adapter-{place.psp}",
-        f"adapters.{place.psp}.main",
+        f"adapters.{place.folder}.main",
         env=_plain(base) | own,
         ready=partial(answers_ready, place.health_port),
         logs=logs,

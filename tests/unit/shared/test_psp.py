@@ -13,10 +13,12 @@ from shared.psp import (
     PollSchedule,
     ReferenceFormat,
     SubmitFence,
+    agreement,
     check_manifest,
     read_manifest,
     write_manifest,
 )
+from tests.channels import PAYOUTS
 
 OUT = OperationRules("out", "THB", 100, 70_000_000)
 IN = OperationRules("in", "RUB", 100, 100_000_000, ttl_s=1200)
@@ -115,3 +117,13 @@ def test_what_was_not_written_by_us_is_no_manifest(text: str) -> None:
     """Nor is what was tampered with."""
     with pytest.raises(BadManifest):
         read_manifest(text)
+
+
+def test_another_agreement_with_a_psp_has_its_name_and_a_number() -> None:
+    """Everything but name and channel is the same; another PSP's name is refused."""
+    second = agreement(PAYOUTS, "ipps2")
+    assert (second.psp, second.channel, second.operations) == ("ipps2", "IPPS2", PAYOUTS.operations)
+    assert agreement(PAYOUTS, "ipps") == PAYOUTS
+    for name in ("qp2", "ippsb", "2"):
+        with pytest.raises(BadManifest, match="an agreement with ipps is called ipps"):
+            agreement(PAYOUTS, name)
