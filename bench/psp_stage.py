@@ -19,8 +19,8 @@ import aiohttp
 from adapters.sandbox.client import SandboxControl
 from bench.events import BenchFailed
 from bench.stage import Say, Stage, open_wallets
-from ops.embedded.ports import pick_ports
-from ops.embedded.psps import CALL_TIMEOUT_S, adapter, places, port_names, register_psps, sandbox
+from ops.embedded.ports import leased_ports
+from ops.embedded.psps import CALL_TIMEOUT_S, PspPlace, adapter, places, port_names, register_psps, sandbox
 from ops.embedded.server import Server, stop_together
 from shared.streams.breaker import BreakerState, read_breaker
 
@@ -124,7 +124,13 @@ async def psp_stand(stage: Stage, say: Say) -> AsyncIterator[PspStand]:
     first = stage.options.wallets
     await open_wallets(stage, range(first, first + WALLETS), say)
     await register_psps(stage.stack.stores, (PSP,))
-    (place,) = places((PSP,), pick_ports(port_names((PSP,)), {}))
+    with leased_ports(port_names((PSP,))) as ports:
+        async with _standing(stage, places((PSP,), ports)[0]) as stand:
+            yield stand
+
+
+@asynccontextmanager
+async def _standing(stage: Stage, place: PspPlace) -> AsyncIterator[PspStand]:
     books = stage.stack.folder / "sandboxes"
     servers = (
         sandbox(place, base=stage.environ, logs=stage.logs, books=books),
@@ -135,7 +141,8 @@ async def psp_stand(stage: Stage, say: Say) -> AsyncIterator[PspStand]:
             server.spawn()
             await asyncio.to_thread(server.wait_ready)
         async with aiohttp.ClientSession() as http:
-            yield PspStand(stage, servers, SandboxControl(http=http, control_url=place.control_url), first)
+            control = SandboxControl(http=http, control_url=place.control_url)
+            yield PspStand(stage, servers, control, stage.options.wallets)
     finally:
         await asyncio.to_thread(stop_together, servers)
 

@@ -19,7 +19,7 @@ from bench.events import BenchFailed
 from bench.options import Options
 from bench.workload import Section, account
 from ops.accounts import ask_to_open, wait_open
-from ops.embedded.ports import pick_ports
+from ops.embedded.ports import leased_ports
 from ops.embedded.postgres import remove_cluster
 from ops.embedded.server import Server, stop_together
 from ops.embedded.services import Stores, service
@@ -96,24 +96,21 @@ class Stage:
         Raises:
             BenchFailed: one of them ended within the block.
         """
-        servers = self._describe(role, count)
-        try:
-            for server in servers:
-                server.spawn()
-            for server in servers:
-                await asyncio.to_thread(server.wait_ready)
-            yield [server.pid for server in servers]
-            for server in servers:
-                if not server.running:
-                    raise BenchFailed(f"{server.name} ended with exit code {server.exit_code}\n{server.log_tail()}")
-        finally:
-            await asyncio.to_thread(stop_together, servers)
+        with leased_ports([f"{role}-{number}" for number in range(count)]) as ports:
+            servers = self._describe(role, [self.gateway_port] * count if role == "gateway" else [*ports.values()])
+            try:
+                for server in servers:
+                    server.spawn()
+                for server in servers:
+                    await asyncio.to_thread(server.wait_ready)
+                yield [server.pid for server in servers]
+                for server in servers:
+                    if not server.running:
+                        raise BenchFailed(f"{server.name} ended with exit code {server.exit_code}\n{server.log_tail()}")
+            finally:
+                await asyncio.to_thread(stop_together, servers)
 
-    def _describe(self, role: str, count: int) -> list[Server]:
-        if role == "gateway":
-            ports = [self.gateway_port] * count
-        else:
-            ports = list(pick_ports([f"{role}-{number}" for number in range(count)], {}).values())
+    def _describe(self, role: str, ports: Sequence[int]) -> list[Server]:
         return [
             service(
                 role,

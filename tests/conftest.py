@@ -5,7 +5,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,13 +13,14 @@ import pytest_asyncio
 import redis as redis_sync
 from redis.asyncio import Redis
 
+from ops.embedded.ports import leased_port
 from ops.embedded.postgres import postgres, postgres_url, remove_cluster
-from ops.embedded.server import free_port
 from ops.embedded.tigerbeetle import tigerbeetle, tigerbeetle_binary
 from ops.embedded.valkey import valkey, valkey_url
 from shared.db.pool import Pool, open_pool
 from shared.sealing import KeyRing
 from tests.databases import Databases
+from tests.ports import Lease
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell ignores Ctrl-C for what it runs in the background, and children inherit that; the tests that press
@@ -36,6 +37,13 @@ def _in_memory() -> str | None:
     if not os.access(_MEMORY, os.W_OK) or shutil.disk_usage(_MEMORY).free < _MEMORY_BYTES_MIN:
         return None
     return str(_MEMORY)
+
+
+@pytest.fixture
+def lease() -> Iterator[Lease]:
+    """What gives a free port at each call; nobody else is given it before the test is over."""
+    with ExitStack() as leases:
+        yield lambda: leases.enter_context(leased_port())
 
 
 @pytest.fixture(scope="session")
@@ -85,13 +93,13 @@ async def pool(database: str) -> AsyncIterator[Pool]:
 @pytest.fixture(scope="session")
 def valkey_server(server_folder: Path) -> Iterator[str]:
     """The URL of the session's Valkey, as durable as in production."""
-    port = free_port()
-    server = valkey(server_folder / "valkey", port)
-    server.start()
-    try:
-        yield valkey_url(port)
-    finally:
-        server.stop()
+    with leased_port() as port:
+        server = valkey(server_folder / "valkey", port)
+        server.start()
+        try:
+            yield valkey_url(port)
+        finally:
+            server.stop()
 
 
 @pytest.fixture
@@ -123,14 +131,14 @@ def running_tigerbeetle() -> Iterator[str]:
     if binary is None:
         pytest.skip("no TigerBeetle server on PATH or in TIGERBEETLE_BIN")
     data = Path(tempfile.mkdtemp(prefix=f"paymesh-test-{os.getpid()}-"))  # on disk: memory has no Direct I/O
-    port = free_port()
-    server = tigerbeetle(binary, data, port)
-    server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop()
-        shutil.rmtree(data, ignore_errors=True)
+    with leased_port() as port:
+        server = tigerbeetle(binary, data, port)
+        server.start()
+        try:
+            yield f"127.0.0.1:{port}"
+        finally:
+            server.stop()
+            shutil.rmtree(data, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

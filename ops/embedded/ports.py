@@ -1,12 +1,18 @@
-"""Loopback ports of our own: picked once, kept between runs, held against others while a service restarts.
+"""Loopback ports of our own: leased before anybody listens, kept between runs, held while a service restarts.
 
-Ports are taken below the range that the kernel hands to outgoing connections, so that nobody's client socket sits on
-one when we come back to it.
+A port's number is needed long before somebody listens on it: it stands in settings and in the URLs of callbacks. So it
+is leased: for as long as the TCP port is meant, the UDP port of the same number is bound. Of two processes that want
+one port the kernel lets one bind, and the other looks elsewhere; a lease ends with its process, however that ends, and
+leaves nothing behind. Nobody here speaks UDP.
+
+Ports are taken below the range that the kernel hands to outgoing connections and to whoever asks for any port, so that
+nobody who knows nothing of leases comes to sit on one. This module must never name a port that it does not hold.
 """
 
 import random
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 from ops.embedded.server import ServerFailed
 
@@ -16,7 +22,7 @@ _TRIES_MAX = 2_000
 
 
 def is_free(port: int) -> bool:
-    """Say whether nobody holds the loopback port."""
+    """Say whether nobody listens on the loopback port, or holds it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # remains of closed connections do not count
         try:
@@ -26,20 +32,30 @@ def is_free(port: int) -> bool:
         return True
 
 
-def pick_ports(names: Iterable[str], kept: Mapping[str, int]) -> dict[str, int]:
-    """Give each name a free port: the one it had before, if it still is free.
+@contextmanager
+def leased_port() -> Iterator[int]:
+    """Give a free port that nobody else is given for the length of the block."""
+    with leased_ports(["any"]) as ports:
+        yield ports["any"]
+
+
+@contextmanager
+def leased_ports(names: Iterable[str], kept: Mapping[str, int] | None = None) -> Iterator[dict[str, int]]:
+    """Give each name a free port for the length of the block: the one it had before, if that can still be had.
 
     Raises:
         ServerFailed: no free port was found in 2,000 tries.
     """
-    chosen: dict[str, int] = {}
-    for name in names:
-        before = kept.get(name)
-        taken = set(chosen.values())
-        chosen[name] = (
-            before if before and before not in taken and is_free(before) else _fresh(taken | {*kept.values()})
-        )
-    return chosen
+    before = dict(kept or {})
+    with ExitStack() as leases:
+        chosen: dict[str, int] = {}
+        for name in names:
+            port = before.get(name)
+            lease = _lease(port) if port is not None else None
+            if lease is None:
+                lease = _lease_any(others={*before.values()})
+            chosen[name] = leases.enter_context(lease).getsockname()[1]
+        yield chosen
 
 
 def hold(port: int) -> socket.socket:
@@ -53,9 +69,23 @@ def hold(port: int) -> socket.socket:
     return held
 
 
-def _fresh(taken: set[int]) -> int:
+def _lease(port: int) -> socket.socket | None:
+    """Return what leases a port until it is closed; None where somebody has the lease, or the port without one."""
+    lease = socket.socket(type=socket.SOCK_DGRAM)
+    try:
+        lease.bind(("127.0.0.1", port))
+    except OSError:
+        lease.close()
+        return None
+    if is_free(port):
+        return lease
+    lease.close()
+    return None
+
+
+def _lease_any(*, others: set[int]) -> socket.socket:
     for _ in range(_TRIES_MAX):
         port = random.randint(_FIRST, _LAST)  # noqa: S311 - spread, not secrecy
-        if port not in taken and is_free(port):
-            return port
+        if port not in others and (lease := _lease(port)) is not None:
+            return lease
     raise ServerFailed(f"no free port between {_FIRST} and {_LAST}")

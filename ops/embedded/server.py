@@ -30,14 +30,6 @@ class ServerFailed(RuntimeError):
     """A server did not start or did not become ready; the message shows the end of its log."""
 
 
-def free_port() -> int:
-    """Return a loopback TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def accepts(port: int) -> bool:
     """Say whether something accepts connections on the loopback port."""
     with socket.socket() as probe:

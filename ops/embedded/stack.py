@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from ops.embedded.folder import DataFolder, StackState, owned
-from ops.embedded.ports import hold, pick_ports
+from ops.embedded.ports import hold, leased_ports
 from ops.embedded.postgres import postgres, postgres_url, remove_cluster, remove_sockets
 from ops.embedded.psps import PspPlace, adapter, places, port_names, refuse_company, register_psps, sandbox
 from ops.embedded.server import Server, ServerFailed, stop_together
@@ -108,7 +108,9 @@ async def running_stack(plan: StackPlan, *, prepare: Prepare, say: Say) -> Async
     with owned(plan.folder) as folder, contextlib.ExitStack() as closing:
         if plan.clean and not plan.external:
             clean(folder)
-        layout = _lay_out(plan, folder)
+        kept = folder.state()
+        ports = closing.enter_context(leased_ports(_port_names(plan), kept.ports if kept else {}))
+        layout = _lay_out(plan, folder, kept, ports)
         children: list[Server] = []
         closing.callback(remove_sockets, folder.path / "postgres")
         closing.callback(_stop_all, layout, children)
@@ -166,14 +168,16 @@ class _Layout:
         )
 
 
-def _lay_out(plan: StackPlan, folder: DataFolder) -> _Layout:
-    """Decide on ledger and ports, and describe every child; nothing is started yet."""
-    kept = folder.state()
-    binary = _ledger_binary(plan, kept)
+def _port_names(plan: StackPlan) -> list[str]:
     names = [f"orchestrator-{n}" for n in range(1, plan.orchestrators + 1)]
     names += [f"reconciler-{n}" for n in range(1, plan.reconcilers + 1)]
-    names += ["valkey", "tigerbeetle", "gateway", *port_names(plan.psps)]
-    ports = pick_ports(names, kept.ports if kept else {})
+    return [*names, "valkey", "tigerbeetle", "gateway", *port_names(plan.psps)]
+
+
+def _lay_out(plan: StackPlan, folder: DataFolder, kept: StackState | None, leased: Mapping[str, int]) -> _Layout:
+    """Decide on ledger and ports, and describe every child; nothing is started yet."""
+    binary = _ledger_binary(plan, kept)
+    ports = dict(leased)
     if plan.gateway_port is not None:
         ports["gateway"] = plan.gateway_port
     stores, servers = _stores(plan, folder, binary, ports)

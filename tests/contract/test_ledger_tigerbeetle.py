@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import tigerbeetle as tb
 
-from ops.embedded.server import Server, free_port
+from ops.embedded.server import Server
 from ops.embedded.tigerbeetle import tigerbeetle, tigerbeetle_binary
 from shared.errors import BadInput, OutcomeUnknown, Transient
 from shared.ledger.batcher import TigerBeetleLedger
 from shared.ledger.open import open_ledger
 from tests.contract.books import CREATED, FAILED, Books, Status, linked
+from tests.ports import Lease
 from tests.waiting import until
 
 pytestmark = pytest.mark.tigerbeetle
@@ -123,9 +124,11 @@ async def test_a_session_that_is_touched_is_not_the_first_to_go(tigerbeetle_addr
         assert (silent.evictions, idle.evictions) == (1, 0)
 
 
-async def test_a_server_that_does_not_answer_leaves_the_outcome_unknown_and_close_still_ends() -> None:
+async def test_a_server_that_does_not_answer_leaves_the_outcome_unknown_and_close_still_ends(
+    lease: Lease,
+) -> None:
     """Nobody listens: every call is told in time, and closing with calls in flight raises nothing."""
-    ledger = TigerBeetleLedger(f"127.0.0.1:{free_port()}", timeout_s=0.05)
+    ledger = TigerBeetleLedger(f"127.0.0.1:{lease()}", timeout_s=0.05)
     with pytest.raises(OutcomeUnknown):
         await ledger.lookup_accounts([1])
     with pytest.raises(OutcomeUnknown):
@@ -137,9 +140,9 @@ async def test_a_server_that_does_not_answer_leaves_the_outcome_unknown_and_clos
         await ledger.lookup_accounts([1])
 
 
-async def test_calls_in_flight_end_as_unknown_when_the_ledger_is_closed() -> None:
+async def test_calls_in_flight_end_as_unknown_when_the_ledger_is_closed(lease: Lease) -> None:
     """Sent or still waiting behind what was sent: nobody is left hanging."""
-    ledger = TigerBeetleLedger(f"127.0.0.1:{free_port()}", timeout_s=60)
+    ledger = TigerBeetleLedger(f"127.0.0.1:{lease()}", timeout_s=60)
     calls = [asyncio.create_task(ledger.create_transfers([tb.Transfer(id=n)])) for n in range(1, 4)]
     look_ups = [asyncio.create_task(ledger.lookup_transfers([n])) for n in range(1, 4)]
     await until(lambda: ledger.requests == 1)
@@ -160,12 +163,12 @@ async def test_addresses_that_cannot_be_used_are_refused_at_once(tigerbeetle_add
 
 
 @pytest.fixture
-def mortal(tmp_path: Path) -> Iterator[tuple[Server, str]]:
+def mortal(tmp_path: Path, lease: Lease) -> Iterator[tuple[Server, str]]:
     """A server of this test's own, to be killed."""
     binary = tigerbeetle_binary()
     if binary is None:
         pytest.skip("no TigerBeetle server on PATH or in TIGERBEETLE_BIN")
-    port = free_port()
+    port = lease()
     server = tigerbeetle(binary, tmp_path / "mortal", port)
     server.start()
     yield server, f"127.0.0.1:{port}"

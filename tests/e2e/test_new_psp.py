@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ops.embedded.server import free_port
 from ops.install import install
 from shared.config import StoreSettings
 from shared.sealing import generate
+from tests.ports import Lease
 from tests.waiting import until_sync
 
 ROOT = Path(__file__).parents[2]
@@ -145,12 +145,11 @@ def check_failures(tree: Tree, output: str) -> None:
     assert "\n2 failed, 5 passed" in done.stdout
 
 
-def check_running(tree: Tree) -> None:
+def check_running(tree: Tree, port: int) -> None:
     """The adapter that was written starts, once it is let, and is ready since its PSP is registered."""
     main = tree.root / "adapters" / "acme" / "main.py"
     text = main.read_text()
     main.write_text(re.sub(r"^ +refuse_to_start\(\)\n", "", text, flags=re.MULTILINE))
-    port = free_port()
     own = {
         "ADAPTER_BASE_URL": "http://127.0.0.1:1",
         "ADAPTER_HEALTH_PORT": str(port),
@@ -192,7 +191,7 @@ def check_deployed(tree: Tree) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # half a minute of work, of which a busy machine makes more
 async def test_the_walk_through_ends_with_a_psp_that_keeps_the_contract(
-    tree: Tree, database: str, redis_url: str
+    tree: Tree, database: str, redis_url: str, lease: Lease
 ) -> None:
     """From nothing, by failures that say what to write, to green, registered, running and paused."""
     ring = generate("k1")
@@ -216,5 +215,5 @@ async def test_the_walk_through_ends_with_a_psp_that_keeps_the_contract(
                 elif "--tb=line" in command:
                     check_failures(tree, done.stdout)
     assert len(typed) == len(re.findall(r"^\$ ", (ROOT / "docs" / "adding-a-psp.md").read_text(), flags=re.MULTILINE))
-    check_running(tree)
+    check_running(tree, lease())
     check_deployed(tree)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
 
-from ops.embedded.server import free_port
+from ops.embedded.ports import leased_port
 from ops.embedded.tigerbeetle import tigerbeetle, tigerbeetle_binary
 from shared.psp import FenceKind
 from tests.databases import Databases
@@ -118,15 +118,16 @@ async def _ledger(cell: Cell, folder: Path) -> AsyncIterator[str | None]:
     if cell.ledger == "postgres":
         yield None
         return
-    data, port = Path(tempfile.mkdtemp(prefix=f"paymesh-{folder.name}-")), free_port()
-    server = tigerbeetle(tigerbeetle_binary() or Path("tigerbeetle"), data, port)
-    try:
-        server.spawn()
-        await until(server.ready, "TigerBeetle", timeout_s=60)
-        yield f"127.0.0.1:{port}"
-    finally:
-        await end([server])
-        shutil.rmtree(data, ignore_errors=True)
+    data = Path(tempfile.mkdtemp(prefix=f"paymesh-{folder.name}-"))
+    with leased_port() as port:
+        server = tigerbeetle(tigerbeetle_binary() or Path("tigerbeetle"), data, port)
+        try:
+            server.spawn()
+            await until(server.ready, "TigerBeetle", timeout_s=60)
+            yield f"127.0.0.1:{port}"
+        finally:
+            await end([server])
+            shutil.rmtree(data, ignore_errors=True)
 
 
 def at_once() -> int:

@@ -22,7 +22,8 @@ from redis.asyncio import Redis
 from adapters.ipps.manifest import Terms, manifest_of
 from adapters.qp.manifest import MANIFEST as QP_MANIFEST
 from adapters.sandbox.client import SandboxControl
-from ops.embedded.server import Server, free_port
+from ops.embedded.ports import leased_ports
+from ops.embedded.server import Server
 from ops.install import install
 from ops.psps import register
 from ops.stores import OpenStores, open_stores
@@ -167,11 +168,12 @@ async def running_stack(
     settings = StoreSettings(
         redis_url=redis_url, database_url=database_url, keyring_text=RING_TEXT, tigerbeetle_addresses=tigerbeetle
     )
-    ports = {psp: free_port() for psp in psps}
     async with AsyncExitStack() as closing:
+        callback_ports = closing.enter_context(leased_ports(psps))
+        api_ports = closing.enter_context(leased_ports(psps))
         servers: list[Server] = []
         closing.push_async_callback(end, servers)
-        sandboxes = {psp: _sandbox(folder, psp, fence, ports[psp], common) for psp in psps}
+        sandboxes = {psp: _sandbox(folder, psp, fence, (api_ports[psp], callback_ports[psp]), common) for psp in psps}
         for server in sandboxes.values():
             servers.append(server)
             server.spawn()
@@ -198,7 +200,7 @@ async def running_stack(
             adapter |= {"ADAPTER_BASE_URL": urls["url"]} | (_terms(fence) if psp == "ipps" else {})
             environ[psp] = common | {"REDIS_URL": redis_url, "PAYMESH_KEYRING": RING_TEXT} | adapter
         await until(orchestrator.ready, "the orchestrator", timeout_s=START_TIMEOUT_S)
-        yield Stack(folder, fence, stores, redis, KeyRing.parse(RING_TEXT), control, environ, ports, servers)
+        yield Stack(folder, fence, stores, redis, KeyRing.parse(RING_TEXT), control, environ, callback_ports, servers)
 
 
 async def end(servers: Sequence[Server]) -> None:
@@ -224,10 +226,11 @@ def _terms(fence: FenceKind) -> dict[str, str]:
     }
 
 
-def _sandbox(folder: Path, psp: str, fence: FenceKind, port: int, common: dict[str, str]) -> Server:
+def _sandbox(folder: Path, psp: str, fence: FenceKind, ports: tuple[int, int], common: dict[str, str]) -> Server:
     environ = common | {
+        "SANDBOX_PORT": str(ports[0]),
         "SANDBOX_API_KEY": API_KEY,
-        "SANDBOX_CALLBACK_URL": f"http://127.0.0.1:{port}/callbacks/{psp}",
+        "SANDBOX_CALLBACK_URL": f"http://127.0.0.1:{ports[1]}/callbacks/{psp}",
         "SANDBOX_CALLBACK_SECRET": SECRET,
         "SANDBOX_CALLBACK_RETRY_MS": "150",
         "SANDBOX_SUBMIT_FENCE": str(fence),

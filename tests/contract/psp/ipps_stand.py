@@ -21,7 +21,7 @@ from adapters.sandbox.ipps.api import PROFILE, build
 from adapters.sandbox.serve import Sandbox, open_sandbox
 from adapters.sandbox.settings import SandboxSettings
 from adapters.sandbox.terms import SubmitFence
-from ops.embedded.server import free_port
+from ops.embedded.ports import leased_port
 from shared.contracts import Action, JobMessage
 from shared.ids import intent_id
 from shared.psp import FenceKind
@@ -87,11 +87,12 @@ class IppsStand:
 
     @asynccontextmanager
     async def out_of_reach(self) -> AsyncIterator[None]:
-        here, self.psp = self.psp, self._at(f"http://127.0.0.1:{free_port()}")
-        try:
-            yield
-        finally:
-            self.psp = here
+        with leased_port() as nobodys:
+            here, self.psp = self.psp, self._at(f"http://127.0.0.1:{nobodys}")
+            try:
+                yield
+            finally:
+                self.psp = here
 
     async def callback(self, reference: str) -> tuple[dict[str, str], bytes] | None:
         def came() -> list[Heard]:

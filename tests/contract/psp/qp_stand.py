@@ -18,7 +18,7 @@ from adapters.sandbox.client import SandboxControl
 from adapters.sandbox.qp.api import PROFILE, build
 from adapters.sandbox.serve import Sandbox, open_sandbox
 from adapters.sandbox.settings import SandboxSettings
-from ops.embedded.server import free_port
+from ops.embedded.ports import leased_port
 from shared.contracts import Action, JobMessage
 from shared.ids import intent_id
 from tests.contract.psp.stand import Where
@@ -68,11 +68,12 @@ class QpStand:
 
     @asynccontextmanager
     async def out_of_reach(self) -> AsyncIterator[None]:
-        here, self.psp = self.psp, self._at(f"http://127.0.0.1:{free_port()}")
-        try:
-            yield
-        finally:
-            self.psp = here
+        with leased_port() as nobodys:
+            here, self.psp = self.psp, self._at(f"http://127.0.0.1:{nobodys}")
+            try:
+                yield
+            finally:
+                self.psp = here
 
     async def callback(self, reference: str) -> tuple[dict[str, str], bytes] | None:
         def about() -> list[tuple[dict[str, str], bytes]]:

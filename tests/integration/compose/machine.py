@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ops.embedded.server import Server, free_port
+from ops.embedded.server import Server
+from tests.ports import Lease
 from tests.unit.compose.cases import environment, port_of, seconds
 from tests.unit.compose.reading import ComposeFile, argv, images
 from tests.unit.compose.standing_in import Container
@@ -18,13 +19,13 @@ from tests.unit.compose.standing_in import Container
 class Machine:
     """Runs the services of one compose file."""
 
-    def __init__(self, file: ComposeFile, folder: Path, places: Mapping[str, str]) -> None:
+    def __init__(self, file: ComposeFile, folder: Path, places: Mapping[str, str], lease: Lease) -> None:
         self._services = file.services()
         self._folder = folder
         self._images = images()
         self._containers: dict[str, Container] = {}
         self._ports = {
-            (name, port): str(free_port()) for name, service in self._services.items() for port in port_of(service)
+            (name, port): str(lease()) for name, service in self._services.items() for port in port_of(service)
         }
         self._places = dict(places)
         for (name, port), here in self._ports.items():

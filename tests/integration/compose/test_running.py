@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import redis as redis_sync
 
-from ops.embedded.server import Server, free_port, stop_together
+from ops.embedded.server import Server, stop_together
 from ops.embedded.valkey import _program
 from shared.sealing import generate
 from tests.conftest import running_tigerbeetle
 from tests.integration.compose.machine import Machine
+from tests.ports import Lease
 from tests.unit.compose.cases import OURS
 from tests.unit.compose.reading import ADAPTERS, FILES, MESH, ComposeFile
 
@@ -37,10 +38,10 @@ def keyring_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def valkey_port(tmp_path: Path, closing: ExitStack) -> int:
+def valkey_port(tmp_path: Path, lease: Lease, closing: ExitStack) -> int:
     """Where Valkey listens, started with the command of the compose file, its password included."""
     words = list(MESH.services()["valkey"]["command"])
-    port, data = free_port(), tmp_path / "valkey"
+    port, data = lease(), tmp_path / "valkey"
     data.mkdir()
     words[0] = str(_program())
     words[words.index("--port") + 1] = str(port)
@@ -62,7 +63,7 @@ def valkey_port(tmp_path: Path, closing: ExitStack) -> int:
 
 @pytest.fixture
 def mesh(
-    ledger: str, tmp_path: Path, keyring_file: Path, valkey_port: int, database: str, closing: ExitStack
+    ledger: str, tmp_path: Path, keyring_file: Path, valkey_port: int, database: str, lease: Lease, closing: ExitStack
 ) -> Machine:
     """The mesh's services over real stores."""
     addresses = closing.enter_context(running_tigerbeetle()) if ledger == "tigerbeetle" else ""
@@ -73,11 +74,11 @@ def mesh(
         "TIGERBEETLE_CLUSTER_ID": "0",
         "/run/secrets/keyring": str(keyring_file),
     }
-    return Machine(MESH, tmp_path / "mesh", places)
+    return Machine(MESH, tmp_path / "mesh", places, lease)
 
 
 @pytest.fixture
-def adapters(tmp_path: Path, keyring_file: Path, valkey_port: int) -> Machine:
+def adapters(tmp_path: Path, keyring_file: Path, valkey_port: int, lease: Lease) -> Machine:
     """The adapters and sandboxes, with the mesh's Valkey and nothing else of it."""
     books = tmp_path / "books"
     books.mkdir()
@@ -86,7 +87,7 @@ def adapters(tmp_path: Path, keyring_file: Path, valkey_port: int) -> Machine:
         "/run/secrets/keyring": str(keyring_file),
         "/books/": f"{books}/",
     }
-    return Machine(ADAPTERS, tmp_path / "adapters", places)
+    return Machine(ADAPTERS, tmp_path / "adapters", places, lease)
 
 
 def test_every_service_of_ours_is_run_here() -> None:

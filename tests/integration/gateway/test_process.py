@@ -12,9 +12,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from ops.embedded.server import free_port
 from shared.process import EXIT_CONFIG
 from tests.integration.gateway.stand import KEYRING, Client, Stand
+from tests.ports import Lease
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
@@ -50,9 +50,9 @@ async def process(stand: Stand, port: int, **more: str) -> AsyncIterator[asyncio
         await started.wait()
 
 
-async def test_two_processes_share_a_port_and_one_may_die(stand: Stand) -> None:
+async def test_two_processes_share_a_port_and_one_may_die(stand: Stand, lease: Lease) -> None:
     """Each post under one key, tried again after a broken connection: accepted, once each."""
-    port = free_port()
+    port = lease()
     async with process(stand, port) as one, process(stand, port) as two:
         client = Client(f"http://127.0.0.1:{port}", port, stand.session)
         for running in (one, two):
@@ -98,9 +98,9 @@ async def _stubborn(port: int, key: str) -> str:
     return str(await until(answered, "an answer"))
 
 
-async def test_a_request_under_way_is_answered_before_a_polite_end(stand: Stand) -> None:
+async def test_a_request_under_way_is_answered_before_a_polite_end(stand: Stand, lease: Lease) -> None:
     """SIGTERM while somebody waits: 202 with what is known, then exit 0."""
-    port = free_port()
+    port = lease()
     async with process(stand, port) as running:
         client = Client(f"http://127.0.0.1:{port}", port, stand.session)
         await until(partial(_listens, running.pid, port), "it listens", timeout_s=20)
@@ -121,20 +121,20 @@ async def test_a_request_under_way_is_answered_before_a_polite_end(stand: Stand)
     ],
 )
 async def test_a_wrong_environment_stops_the_start_and_names_the_fault(
-    stand: Stand, more: dict[str, str], words: str
+    stand: Stand, lease: Lease, more: dict[str, str], words: str
 ) -> None:
     """Exit 78, one line, no trace."""
-    async with process(stand, free_port(), **more) as running:
+    async with process(stand, lease(), **more) as running:
         _, said = await asyncio.wait_for(running.communicate(), 20)
     assert running.returncode == EXIT_CONFIG
     assert words in said.decode()
     assert "Traceback" not in said.decode()
 
 
-async def test_stores_of_two_meshes_stop_the_start(stand: Stand) -> None:
+async def test_stores_of_two_meshes_stop_the_start(stand: Stand, lease: Lease) -> None:
     """Before a single request is taken."""
     await stand.redis.flushall()
-    async with process(stand, free_port()) as running:
+    async with process(stand, lease()) as running:
         _, said = await asyncio.wait_for(running.communicate(), 20)
     assert running.returncode == EXIT_CONFIG
     assert "emptied" in said.decode()

@@ -10,7 +10,6 @@ import pytest_asyncio
 import redis as redis_sync
 from redis.asyncio import Redis
 
-from ops.embedded.server import free_port
 from ops.embedded.valkey import valkey, valkey_url
 from shared.config import StoreSettings
 from shared.streams import keys
@@ -18,6 +17,7 @@ from shared.streams.group import ensure_group
 from shared.streams.verdicts import Fields
 from tests.integration.ops.commanding import Invoke, commands_on
 from tests.integration.ops.conftest import Mesh
+from tests.ports import Lease
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -41,9 +41,9 @@ ENTRY: Fields = {b"v": b"1", b"id": b"x", b"kind": b"intent", b"body": b'{"servi
 
 
 @pytest.fixture
-def valkey_server(server_folder: Path) -> Iterator[str]:
+def valkey_server(server_folder: Path, lease: Lease) -> Iterator[str]:
     """A server of its own, with room, and without the fsyncs that filling it would wait for."""
-    port = free_port()
+    port = lease()
     server = valkey(server_folder / f"valkey-{port}", port, maxmemory_mb=2048)
     server.start()
     try:

@@ -15,6 +15,7 @@ from adapters.sandbox.qp.api import build as build_qp
 from adapters.sandbox.serve import open_sandbox
 from adapters.sandbox.settings import SandboxSettings
 from tests.integration.sandbox.world import SECRET, IppsPartner, QpPartner, Receiver, receiving
+from tests.ports import Lease
 
 
 @pytest_asyncio.fixture
@@ -38,22 +39,28 @@ async def qp_receiver() -> AsyncIterator[Receiver]:
         yield receiver
 
 
-def settings(books: Path, receiver: Receiver) -> SandboxSettings:
+def settings(books: Path, receiver: Receiver, port: int) -> SandboxSettings:
     """The settings of a test's sandbox: quick retries, callbacks to the receiver."""
     return SandboxSettings(
-        books=books, callback_url=receiver.url, callback_secret=SecretStr(SECRET), callback_retry_ms=10
+        port=port,
+        books=books,
+        callback_url=receiver.url,
+        callback_secret=SecretStr(SECRET),
+        callback_retry_ms=10,
     )
 
 
 @pytest_asyncio.fixture
-async def ipps(tmp_path: Path, http: ClientSession, ipps_receiver: Receiver) -> AsyncIterator[IppsPartner]:
+async def ipps(
+    tmp_path: Path, http: ClientSession, lease: Lease, ipps_receiver: Receiver
+) -> AsyncIterator[IppsPartner]:
     """A partner of a fresh IPPS."""
-    async with open_sandbox(IPPS, build_ipps, settings(tmp_path / "ipps.jsonl", ipps_receiver)) as sandbox:
+    async with open_sandbox(IPPS, build_ipps, settings(tmp_path / "ipps.jsonl", ipps_receiver, lease())) as sandbox:
         yield IppsPartner(http, sandbox.url, SandboxControl(http=http, control_url=sandbox.control_url))
 
 
 @pytest_asyncio.fixture
-async def qp(tmp_path: Path, http: ClientSession, qp_receiver: Receiver) -> AsyncIterator[QpPartner]:
+async def qp(tmp_path: Path, http: ClientSession, lease: Lease, qp_receiver: Receiver) -> AsyncIterator[QpPartner]:
     """A partner of a fresh QP."""
-    async with open_sandbox(QP, build_qp, settings(tmp_path / "qp.jsonl", qp_receiver)) as sandbox:
+    async with open_sandbox(QP, build_qp, settings(tmp_path / "qp.jsonl", qp_receiver, lease())) as sandbox:
         yield QpPartner(http, sandbox.url, SandboxControl(http=http, control_url=sandbox.control_url))

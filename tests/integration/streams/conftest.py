@@ -7,12 +7,13 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from ops.embedded.server import Server, free_port
+from ops.embedded.server import Server
 from ops.embedded.valkey import valkey, valkey_url
 from shared.streams import group as calls
 from shared.streams import keys
 from shared.streams.client import connect
 from tests.integration.streams.scene import EPOCH, GROUP, MESH_ID, STREAM
+from tests.ports import Lease
 
 
 @pytest_asyncio.fixture
@@ -26,9 +27,9 @@ async def client(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Server]:
+def own_server(tmp_path: Path, lease: Lease) -> Iterator[Server]:
     """A Valkey that the test may kill and start again on its own data."""
-    server = valkey(tmp_path / "valkey", free_port())
+    server = valkey(tmp_path / "valkey", lease())
     server.start()
     yield server
     server.stop()

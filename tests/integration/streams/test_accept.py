@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from ops.embedded.server import free_port
 from ops.embedded.valkey import valkey, valkey_url
 from shared.contracts import Envelope, Kind
 from shared.errors import InvariantViolation, OutcomeUnknown, Transient
@@ -26,6 +25,7 @@ from tests.integration.streams.scene import (
     script_calls,
     stream_entries,
 )
+from tests.ports import Lease
 from tests.waiting import until
 
 S = AcceptStatus
@@ -236,9 +236,11 @@ async def test_missing_replica_is_not_an_acceptance(client: Redis) -> None:
     assert refused.status is S.BUSY  # nothing was promised, so nothing needs a replica
 
 
-async def test_replica_covers_acceptance_and_replay(own_url: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_replica_covers_acceptance_and_replay(
+    own_url: str, lease: Lease, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """With a replica in step, WAIT counts it for fresh entries and for replays alike."""
-    replica = valkey(tmp_path_factory.mktemp("replica"), free_port())
+    replica = valkey(tmp_path_factory.mktemp("replica"), lease())
     replica.start()
     primary = connect(own_url)
     second = connect(valkey_url(int(replica.argv[list(replica.argv).index("--port") + 1])))
@@ -294,9 +296,9 @@ async def test_marker_answers_until_it_is_deleted(client: Redis) -> None:
     assert await acc_owner(client, entry.envelope.id) is None
 
 
-async def test_server_out_of_reach_is_transient_for_a_read() -> None:
+async def test_server_out_of_reach_is_transient_for_a_read(lease: Lease) -> None:
     """Reading a marker changes nothing, so it may be tried again."""
-    client = connect(f"redis://127.0.0.1:{free_port()}/0")
+    client = connect(f"redis://127.0.0.1:{lease()}/0")
     with pytest.raises(Transient):
         await acc_owner(client, str(new_id()))
     with pytest.raises(OutcomeUnknown):

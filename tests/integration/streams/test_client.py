@@ -7,11 +7,11 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, BusyLoadingError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from ops.embedded.server import free_port
 from shared.streams import group as calls
 from shared.streams.client import command, connect, no_group, refused, unreachable
 from tests.integration.streams.lossy import LossyProxy
 from tests.integration.streams.scene import member
+from tests.ports import Lease
 
 
 async def test_lost_reply_is_an_error_and_the_command_ran_once(client: Redis, redis_url: str) -> None:
@@ -81,9 +81,9 @@ async def test_cancellation_is_never_forgotten_and_replies_never_mix(redis_url: 
     await one.aclose()
 
 
-async def test_errors_are_told_apart(client: Redis) -> None:
+async def test_errors_are_told_apart(client: Redis, lease: Lease) -> None:
     """Out of reach, refusing, or without its group: each asks for something else."""
-    nobody = connect(f"redis://127.0.0.1:{free_port()}/0")
+    nobody = connect(f"redis://127.0.0.1:{lease()}/0")
     with pytest.raises(RedisConnectionError) as away:
         await nobody.ping()
     await nobody.aclose()

@@ -7,7 +7,6 @@ from typing import Any
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from ops.embedded.server import free_port
 from ops.embedded.valkey import valkey, valkey_url
 from shared.streams import dead_letters, keys
 from shared.streams import group as calls
@@ -28,17 +27,18 @@ from tests.integration.streams.scene import (
     request,
     stream_entries,
 )
+from tests.ports import Lease
 from tests.waiting import until
 
 A, B = member("a"), member("b")
 
 
 @pytest_asyncio.fixture
-async def node(tmp_path: Path) -> AsyncIterator[Redis]:
+async def node(tmp_path: Path, lease: Lease) -> AsyncIterator[Redis]:
     """The one node of a cluster, owning every slot."""
-    port = free_port()
+    port = lease()
     server = valkey(tmp_path / "valkey", port)
-    server.argv = [*server.argv, "--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+    server.argv = [*server.argv, "--cluster-enabled", "yes", "--cluster-port", str(lease())]
     server.start()
     client = connect(valkey_url(port))
     await client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)

@@ -6,22 +6,23 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from ops.embedded.server import Server, free_port
+from ops.embedded.server import Server
 from ops.embedded.valkey import valkey, valkey_url
 from shared.errors import Transient
 from shared.streams import permits
 from shared.streams.client import connect
 from shared.streams.permits import Begin, Cancelled, PermitState, Replicas
 from tests.integration.streams.permits_scene import a_permit, a_token, begin, cancel, delivered, prepare
+from tests.ports import Lease
 from tests.waiting import until
 
 TWO = Replicas(least=1, timeout_ms=150)
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Server, Server, str]]:
+def pair(tmp_path: Path, lease: Lease) -> Iterator[tuple[Server, Server, str]]:
     """A server and its replica, which a test may stop; and the first one's URL."""
-    ports = free_port(), free_port()
+    ports = lease(), lease()
     servers = [valkey(tmp_path / f"valkey{port}", port) for port in ports]
     for server in servers:
         server.argv = [*server.argv, "--repl-diskless-sync-delay", "0"]

@@ -24,7 +24,7 @@ from adapters.sandbox.ipps.api import PROFILE, build
 from adapters.sandbox.serve import open_sandbox
 from adapters.sandbox.settings import SandboxSettings
 from adapters.sandbox.terms import SubmitFence
-from ops.embedded.server import free_port
+from ops.embedded.ports import leased_ports
 from shared.contracts import (
     Action,
     JobMessage,
@@ -181,17 +181,18 @@ class World:
 @asynccontextmanager
 async def open_psp(redis_url: str, fence: FenceKind = FenceKind.RESUBMIT) -> AsyncIterator[World]:
     """Run a sandbox with that fence; nobody calls it yet."""
-    port = free_port()
-    callback_url = f"http://127.0.0.1:{port}{PATH}"
-    dealt = SandboxSettings(
-        api_key=SecretStr(API_KEY),
-        callback_url=callback_url,
-        callback_secret=SecretStr(SECRET),
-        callback_retry_ms=10,
-        submit_fence=SubmitFence(fence),
-        lookup_ttl_ms=LOOKUP_TTL_S * 1000,
-    )
     async with AsyncExitStack() as stack:
+        ports = stack.enter_context(leased_ports(["callbacks", "api"]))
+        callback_url = f"http://127.0.0.1:{ports['callbacks']}{PATH}"
+        dealt = SandboxSettings(
+            port=ports["api"],
+            api_key=SecretStr(API_KEY),
+            callback_url=callback_url,
+            callback_secret=SecretStr(SECRET),
+            callback_retry_ms=10,
+            submit_fence=SubmitFence(fence),
+            lookup_ttl_ms=LOOKUP_TTL_S * 1000,
+        )
         client = await stack.enter_async_context(Redis.from_url(redis_url))
         await client.hset(keys.mesh(PSP), mapping={"id": MESH_ID, "epoch": "1"})
         await group.ensure_group(client, JOBS, keys.ADAPTER_GROUP)
@@ -202,7 +203,7 @@ async def open_psp(redis_url: str, fence: FenceKind = FenceKind.RESUBMIT) -> Asy
             "redis_url": redis_url,
             "base_url": sandbox.url,
             "submit_fence": fence,
-            "callback_port": port,
+            "callback_port": ports["callbacks"],
         }
         yield World(control, client, http, callback_url, variables)
 

@@ -13,7 +13,7 @@ from aiohttp import ClientConnectorError
 
 from adapters.ipps.manifest import PSP
 from adapters.sandbox.ipps import payables
-from ops.embedded.server import end_with_parent, free_port
+from ops.embedded.server import end_with_parent
 from shared.contracts import Outcome
 from tests.integration.adapters.ipps.scene import (
     API_KEY,
@@ -30,6 +30,7 @@ from tests.integration.adapters.ipps.scene import (
     open_psp,
     to_code,
 )
+from tests.ports import Lease
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[4]
@@ -113,9 +114,9 @@ async def everything(world: World) -> list[Outcome]:
     return [result.outcome for result in results]
 
 
-async def test_nothing_that_is_written_or_told_names_anybody(redis_url: str, tmp_path: Path) -> None:
+async def test_nothing_that_is_written_or_told_names_anybody(redis_url: str, lease: Lease, tmp_path: Path) -> None:
     """Neither log lines nor results nor metrics, of the process as it is deployed; and it leaves in order."""
-    health = free_port()
+    health = lease()
     async with open_psp(redis_url) as world:
         with Process(tmp_path / "log", {**world.variables, "health_port": health}) as process:
             await until(lambda: "adapter_ready" in process.log, "the adapter")

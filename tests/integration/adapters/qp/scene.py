@@ -23,7 +23,7 @@ from adapters.sandbox.client import SandboxControl
 from adapters.sandbox.qp.api import PROFILE, build
 from adapters.sandbox.serve import open_sandbox
 from adapters.sandbox.settings import SandboxSettings
-from ops.embedded.server import free_port
+from ops.embedded.ports import leased_port
 from shared.contracts import (
     Action,
     JobMessage,
@@ -142,14 +142,14 @@ def facts(said: list[Say]) -> list[tuple[str, Outcome, str | None]]:
 @asynccontextmanager
 async def at_work(redis_url: str, *, adapter: bool = True) -> AsyncIterator[World]:
     """Open a sandbox of QP, and have an adapter work for it until the block ends."""
-    port = free_port()
-    terms = SandboxSettings(
-        api_key=SecretStr(KEY),
-        callback_url=f"http://127.0.0.1:{port}{callbacks.PATH}",
-        callback_secret=SecretStr(SECRET),
-        callback_retry_ms=10,
-    )
     async with AsyncExitStack() as stack:
+        port = stack.enter_context(leased_port())
+        terms = SandboxSettings(
+            api_key=SecretStr(KEY),
+            callback_url=f"http://127.0.0.1:{port}{callbacks.PATH}",
+            callback_secret=SecretStr(SECRET),
+            callback_retry_ms=10,
+        )
         sandbox = await stack.enter_async_context(open_sandbox(PROFILE, build, terms))
         http = await stack.enter_async_context(ClientSession())
         client = connect(redis_url)

@@ -18,7 +18,6 @@ from adapters.runtime.callbacks import BODY_BYTES_MAX, Receiver
 from adapters.runtime.metrics import AdapterMetrics
 from adapters.runtime.psp import CallbackRules
 from adapters.runtime.work import Teller
-from ops.embedded.server import free_port
 from shared.clock import wall_ms
 from shared.contracts import Kind, Outcome, Source
 from shared.psp import FenceKind
@@ -29,6 +28,7 @@ from tests.contract.psp.bank import Bank
 from tests.contract.psp.bank_psp import BankPsp, callback_rules, manifest_of
 from tests.integration.adapters.runtime.processes import AdapterProcess
 from tests.integration.adapters.runtime.scene import RING, told
+from tests.ports import Lease
 from tests.waiting import until
 
 SECRET, NEXT_SECRET = b"agreed", b"agreed next"
@@ -190,12 +190,14 @@ async def test_our_own_proxy_is_believed_about_whom_it_speaks_for(client: Redis,
     assert len(await told(client)) == 1
 
 
-async def test_a_callback_that_could_not_be_stored_is_not_acknowledged(client: Redis, redis_url: str) -> None:
+async def test_a_callback_that_could_not_be_stored_is_not_acknowledged(
+    client: Redis, redis_url: str, lease: Lease
+) -> None:
     """The bank comes again; too few replicas count as not stored."""
     async with door(redis_url, replicas=Replicas(1, 20)) as at:
         assert await at.knock() == 503
         assert at.counted("not_stored") == 1
-    async with door(f"redis://127.0.0.1:{free_port()}/0") as at:
+    async with door(f"redis://127.0.0.1:{lease()}/0") as at:
         assert await at.knock() == 503
     assert {seen.outcome for _, seen in await told(client)} <= {Outcome.PAID}
 
@@ -208,9 +210,11 @@ async def test_a_body_that_is_too_long_is_refused(client: Redis, redis_url: str)
 
 
 @pytest.mark.parametrize("fence", [FenceKind.NONE], indirect=True)
-async def test_an_adapter_process_receives_callbacks(client: Redis, redis_url: str, bank: Bank, tmp_path: Path) -> None:
+async def test_an_adapter_process_receives_callbacks(
+    client: Redis, redis_url: str, bank: Bank, lease: Lease, tmp_path: Path
+) -> None:
     """On its own port, beside its health."""
-    ports = free_port(), free_port()
+    ports = lease(), lease()
     adapter = AdapterProcess(
         tmp_path / "adapter",
         redis_url,

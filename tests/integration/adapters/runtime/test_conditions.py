@@ -28,6 +28,7 @@ from tests.integration.adapters.runtime.scene import (
     running,
     told,
 )
+from tests.ports import Lease
 from tests.waiting import until
 
 pytestmark = pytest.mark.parametrize("fence", [FenceKind.NONE], indirect=True)
@@ -103,14 +104,12 @@ async def test_a_paused_operation_is_not_submitted_but_still_asked_about(
 
 
 async def test_a_psp_that_is_down_opens_the_breaker_and_is_left_alone_until_a_probe_succeeds(
-    client: Redis, redis_url: str, bank: Bank, fence: FenceKind
+    client: Redis, redis_url: str, bank: Bank, fence: FenceKind, lease: Lease
 ) -> None:
     """Nobody listens; the jobs wait, and every one of them goes through afterwards, once."""
     jobs = [a_job() for _ in range(20)]
     gone = Bank(fence)
-    async with served(gone):
-        port = int(gone.url.rpartition(":")[2])
-    gone.closing = asyncio.Event()
+    gone.url = f"http://127.0.0.1:{(port := lease())}"
     async with running(redis_url, gone, tries=1) as crew:
         for job in jobs:
             await add(client, job)

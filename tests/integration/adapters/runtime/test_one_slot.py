@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from ops.embedded.server import free_port
 from ops.embedded.valkey import valkey, valkey_url
 from shared.contracts import Action, Outcome
 from shared.psp import FenceKind
@@ -23,15 +22,16 @@ from tests.integration.adapters.runtime.scene import (
     results_of,
     running,
 )
+from tests.ports import Lease
 from tests.waiting import until
 
 
 @pytest_asyncio.fixture
-async def node(tmp_path: Path) -> AsyncIterator[str]:
+async def node(tmp_path: Path, lease: Lease) -> AsyncIterator[str]:
     """The URL of the one node of a cluster, owning every slot."""
-    port = free_port()
+    port = lease()
     server = valkey(tmp_path / "valkey", port)
-    server.argv = [*server.argv, "--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+    server.argv = [*server.argv, "--cluster-enabled", "yes", "--cluster-port", str(lease())]
     server.start()
     client = connect(valkey_url(port))
     await client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)

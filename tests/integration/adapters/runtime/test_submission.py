@@ -28,6 +28,7 @@ from tests.integration.adapters.runtime.scene import (
     running,
     told,
 )
+from tests.ports import Lease
 from tests.waiting import until
 
 LONG_AGO = 13 * HOUR_MS
@@ -186,16 +187,14 @@ async def test_nothing_is_resubmitted_once_the_psp_may_have_forgotten(
 
 
 async def test_a_refused_connection_frees_the_permit_and_is_tried_again_later(
-    client: Redis, redis_url: str, fence: FenceKind
+    client: Redis, redis_url: str, fence: FenceKind, lease: Lease
 ) -> None:
     """Nobody listens: a proven non-event. When somebody does, the job goes through, once."""
     from tests.contract.psp.bank import served  # noqa: PLC0415 - this test opens and closes the bank itself
 
     job = a_job()
     bank = Bank(fence)
-    async with served(bank):
-        port = int(bank.url.rpartition(":")[2])
-    bank.closing = asyncio.Event()
+    bank.url = f"http://127.0.0.1:{(port := lease())}"
     async with running(redis_url, bank, budget_s=0.5) as crew:
         await add(client, job)
         await until(lambda: crew.counted("paymesh_psp_jobs_put_off_total") >= 2, "a job put off")
