@@ -85,6 +85,8 @@ def sources() -> list[Source]:
     for folder, names, files in os.walk(ROOT):
         names[:] = [name for name in names if (name[0] != "." or name == ".ci") and name not in {"__pycache__", "dist"}]
         for name in files:
+            if name == ".git":  # where the checkout is a worktree, this is a file that says of which repository
+                continue
             path = Path(folder) / name
             try:
                 found.append(Source(path.relative_to(ROOT).as_posix(), path.read_text("utf-8")))
