@@ -53,7 +53,7 @@ class Accounts:
 
     async def open(self, call: Call) -> web.Response:
         """Open a wallet; opening it again answers with the one there is."""
-        caller = await self.authenticator.caller(call.request)
+        caller = await self.authenticator.caller(call)
         account = parse_open_account(caller.body)
         if not caller.key.permissions.open_accounts:
             raise Problem("operation_not_permitted")
@@ -100,7 +100,7 @@ class Accounts:
         return json_response(200, document)
 
     async def _readable(self, call: Call) -> Account:
-        caller = await self.authenticator.caller(call.request)
+        caller = await self.authenticator.caller(call)
         account = parse_account(call.params["name"])
         caller.require_account(account)
         if not account.is_customer:

@@ -126,14 +126,18 @@ class Edge:
         start = self._monotonic_s()
         route_name = UNROUTED
         wait_s = 0.0
+        headers: Mapping[str, str] = {}
         try:
             route, handler, params, query = self._router.find(request.method, request.raw_path)
             route_name = route.name
             call = Call(request, route_name, params, query)
+            headers = call.headers
             response: web.StreamResponse = await handler(call)
             wait_s = call.wait_s
         except (Problem, BadInput, Transient, OutcomeUnknown) as error:
             response = self._refuse(request, route_name, _as_problem(error), error)
+        if headers and not response.prepared:
+            response.headers.update(headers)
         elapsed_s = self._monotonic_s() - start
         self._metrics.answered(route_name, response.status, elapsed_s)
         if elapsed_s - wait_s > SLOW_S and self._may_log():

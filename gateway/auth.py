@@ -14,9 +14,11 @@ from typing import Final
 from aiohttp import web
 
 from gateway.body import read_body
+from gateway.calls import Call
 from gateway.keys import KeyRegister, ServiceKey
 from gateway.permissions import Address, Network
 from gateway.problems import Problem
+from gateway.rates import Rates
 from shared.accounts import Account, AccountKind
 from shared.signing import SignedRequest, is_fresh, verify
 
@@ -102,18 +104,27 @@ class Authenticator:
     """Turns a request into a caller, or refuses it."""
 
     def __init__(
-        self, *, keys: KeyRegister, trusted_proxies: tuple[Network, ...], now_unix_s: Callable[[], float]
+        self,
+        *,
+        keys: KeyRegister,
+        rates: Rates,
+        trusted_proxies: tuple[Network, ...],
+        now_unix_s: Callable[[], float],
     ) -> None:
         self._keys = keys
+        self._rates = rates
         self._trusted_proxies = trusted_proxies
         self._now_unix_s = now_unix_s
 
-    async def caller(self, request: web.BaseRequest) -> Caller:
-        """Authenticate a request and read its body.
+    async def caller(self, call: Call) -> Caller:
+        """Authenticate a request, read its body and count it against its key's rate.
+
+        It is counted last: what cannot be shown to be the key's uses nothing of the key's up.
 
         Raises:
             Problem: why not.
         """
+        request = call.request
         key_id = header(request, X_SERVICE_KEY)
         timestamp = header(request, X_TIMESTAMP)
         signature = header(request, X_SIGNATURE)
@@ -139,7 +150,9 @@ class Authenticator:
             raise Problem("key_disabled")
         if key.permissions.networks is not None and not key.permissions.allows_address(self._address(request)):
             raise Problem("address_not_permitted")
-        return Caller(key, signed.user_id or None, signed, request, now)
+        user_id = signed.user_id or None
+        call.headers.update(await self._rates.admit(key, user_id))
+        return Caller(key, user_id, signed, request, now)
 
     async def in_force(self, caller: Caller) -> bool:
         """Say whether the caller's key is still there and in force; what it has begun may take a while.

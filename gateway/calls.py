@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
@@ -12,13 +12,17 @@ _TRACEPARENT: Final = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 @dataclass(slots=True)
 class Call:
-    """A routed request; a handler that waits on the client's behalf says for how long."""
+    """A routed request; a handler that waits on the client's behalf says for how long.
+
+    `headers` are those of whatever is answered, a refusal included; who sends its own head must send them too.
+    """
 
     request: web.BaseRequest
     route: str
     params: Mapping[str, str]
     query: Mapping[str, str]
     wait_s: float = 0.0
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]

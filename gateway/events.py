@@ -90,7 +90,7 @@ class Events:
         """Send an intent's steps as they happen, until there are no more."""
         start = asyncio.get_running_loop().time()
         authenticator, hints = self.intents.authenticator, self.intents.hints
-        caller = await authenticator.caller(call.request)
+        caller = await authenticator.caller(call)
         intent = parse_intent_id(call.params["id"])
         after = _last_seen(call.request)
         row = await self.intents.find(caller, intent)
@@ -107,7 +107,7 @@ class Events:
                         return web.Response(status=204, headers={"Cache-Control": "no-store", "Server": "paymesh"})
                 if call.request.method == hdrs.METH_HEAD:
                     return web.Response(headers=_HEADERS)
-                response = await _Sender(call.request, hints, hint, tail, caller, self).run()
+                response = await _Sender(call, hints, hint, tail, caller, self).run()
         call.wait_s = asyncio.get_running_loop().time() - start
         return response
 
@@ -163,7 +163,7 @@ class _Tail:
 class _Sender:
     """One open stream."""
 
-    request: web.BaseRequest
+    call: Call
     hints: Hints
     hint: asyncio.Event
     tail: _Tail
@@ -172,11 +172,11 @@ class _Sender:
 
     async def run(self) -> web.StreamResponse:
         """Send until there is nothing more to send, or nobody to send it to."""
-        response = web.StreamResponse(headers=_HEADERS)
+        response = web.StreamResponse(headers={**_HEADERS, **self.call.headers})
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + STREAM_MAX_S
         try:
-            await response.prepare(self.request)
+            await response.prepare(self.call.request)
             await self._write(response, b"retry: %d\n\n" % RECONNECT_MS)
             beat_at = loop.time() + HEARTBEAT_S
             while True:
@@ -194,12 +194,12 @@ class _Sender:
             await self._end(response)
         except (ConnectionError, TimeoutError):
             # The client has gone, or takes nothing; there is nobody to tell.
-            if self.request.transport is not None:
-                self.request.transport.abort()
+            if self.call.request.transport is not None:
+                self.call.request.transport.abort()
         return response
 
     def _left_alone(self) -> bool:
-        transport = self.request.transport
+        transport = self.call.request.transport
         return transport is None or transport.is_closing()
 
     def _taken(self) -> bytes:

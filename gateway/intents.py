@@ -75,7 +75,7 @@ class Intents:
 
     async def post(self, call: Call) -> web.Response:
         """Accept an intent."""
-        caller = await self.authenticator.caller(call.request)
+        caller = await self.authenticator.caller(call)
         if not caller.signed.idempotency_key:
             raise Problem("idempotency_key_missing", f"name one in {IDEMPOTENCY_KEY}, and keep it for retries")
         key = parse_idempotency_key(caller.signed.idempotency_key)
@@ -101,7 +101,7 @@ class Intents:
 
     async def get(self, call: Call) -> web.Response:
         """Say where an intent stands."""
-        caller = await self.authenticator.caller(call.request)
+        caller = await self.authenticator.caller(call)
         intent = parse_intent_id(call.params["id"])
         row = await self.find(caller, intent)
         call.wait_s = self._wait_s(call)
@@ -111,7 +111,7 @@ class Intents:
 
     async def cancel(self, call: Call) -> web.Response:
         """Ask for a payment request that waits for its payer to be given up; the provider has the last word."""
-        caller = await self.authenticator.caller(call.request)
+        caller = await self.authenticator.caller(call)
         parse_nothing(caller.body)
         intent = parse_intent_id(call.params["id"])
         row = await self.find(caller, intent)

@@ -36,6 +36,7 @@ from gateway.keys import KeyRegister
 from gateway.metrics import open_metrics
 from gateway.openapi import openapi_document
 from gateway.probes import Probes
+from gateway.rates import Rates
 from gateway.reads import Reads
 from gateway.settings import GatewaySettings
 from gateway.timeline import Timelines
@@ -52,6 +53,7 @@ from shared.metrics import open_registry
 from shared.rules.load import RuleRegister
 from shared.sealing import KeyRing
 from shared.streams.client import connect
+from shared.streams.rate import RateLimit
 
 STATEMENT_TIMEOUT_S: Final = 5.0
 """A client waits for every statement here; a slow answer is a wrong one."""
@@ -127,7 +129,14 @@ def wire(*, settings: GatewaySettings, stores: Stores, vitals: Vitals, ring: Key
     hints = Hints(client=stores.listener, instance=new_instance())
     keys = KeyRegister(pool=stores.pool, ring=ring, stale_max_s=settings.keys_stale_max_s)
     reads = Reads(stores.pool)
-    authenticator = Authenticator(keys=keys, trusted_proxies=settings.trusted_proxies, now_unix_s=time.time)
+    authenticator = Authenticator(
+        keys=keys,
+        rates=Rates(
+            client=stores.redis, default=RateLimit(settings.rate_requests, settings.rate_per_s), metrics=metrics
+        ),
+        trusted_proxies=settings.trusted_proxies,
+        now_unix_s=time.time,
+    )
     door = Door(
         client=stores.redis,
         vitals=vitals,

@@ -1,4 +1,4 @@
-"""What the gateway counts. Labels come from the tables of routes and problems, never from a request."""
+"""What the gateway counts. Labels come from the tables of routes, problems and service keys, never from a request."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,6 +17,9 @@ class GatewayMetrics:
     seconds: Histogram
     problems: Counter
     accept_batch: Histogram
+    rate_refused: Counter
+    rate_batch: Histogram
+    rate_unchecked: Counter
     _seconds_of: dict[tuple[str, int], Histogram] = field(default_factory=dict)
 
     def answered(self, route: str, status: int, elapsed_s: float) -> None:
@@ -40,5 +43,19 @@ def open_metrics(registry: CollectorRegistry) -> GatewayMetrics:
         problems=Counter("paymesh_gateway_problems", "Refused requests by code.", ["code"], registry=registry),
         accept_batch=Histogram(
             "paymesh_gateway_accept_batch", "Entries per accept call.", buckets=BATCH_BUCKETS, registry=registry
+        ),
+        rate_refused=Counter(
+            "paymesh_gateway_rate_refused",
+            "Requests refused for their rate, by service key and by the policy that refused.",
+            ["key", "policy"],
+            registry=registry,
+        ),
+        rate_batch=Histogram(
+            "paymesh_gateway_rate_batch", "Requests per rate call.", buckets=BATCH_BUCKETS, registry=registry
+        ),
+        rate_unchecked=Counter(
+            "paymesh_gateway_rate_unchecked",
+            "Requests let through uncounted, since Redis did not answer.",
+            registry=registry,
         ),
     )

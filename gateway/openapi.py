@@ -11,10 +11,32 @@ from pydantic.json_schema import models_json_schema
 
 from gateway.auth import X_SERVICE_KEY, X_SIGNATURE, X_TIMESTAMP
 from gateway.problems import CONTENT_TYPE, PROBLEMS
+from gateway.rates import RATE_LIMIT, RATE_LIMIT_POLICY
 from gateway.routes import ROUTES, SIGNED_PROBLEMS, Parameter, Route
 from gateway.views import REPLAYED_HEADER, ProblemView
 
+TOO_MANY: Final = 429
 _REF: Final = "#/components/schemas/{model}"
+_RATE_HEADERS: Final[dict[str, Any]] = {
+    RATE_LIMIT: {
+        "description": 'What is left by policy, and in how many seconds it is more: `"key";r=50;t=3`; absent while '
+        "nobody can count",
+        "schema": {"type": "string"},
+    },
+    RATE_LIMIT_POLICY: {
+        "description": 'Each policy, its requests and its seconds: `"key";q=100;w=10, "user";q=20;w=10`',
+        "schema": {"type": "string"},
+    },
+}
+_RETRY_AFTER: Final[dict[str, Any]] = {
+    "Retry-After": {"description": "In how many seconds to send it again", "schema": {"type": "integer"}}
+}
+_REPLAYED: Final[dict[str, Any]] = {
+    REPLAYED_HEADER: {
+        "description": "`true` where an earlier request under the same key is answered for",
+        "schema": {"type": "string", "const": "true"},
+    }
+}
 _DESCRIPTION: Final = """\
 A payment manager: intents are accepted durably, moved once, and explain themselves.
 
@@ -109,15 +131,13 @@ def _responses(route: Route) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, (description, model) in sorted(route.answers.items()):
         response: dict[str, Any] = {"description": description}
+        headers = dict(_RATE_HEADERS) if route.signed else {}
         if model is not None:
             response["content"] = {route.media_type: {"schema": _ref(model)}}
             if route.name in ("post_intent", "get_intent"):
-                response["headers"] = {
-                    REPLAYED_HEADER: {
-                        "description": "`true` where an earlier request under the same key is answered for",
-                        "schema": {"type": "string", "const": "true"},
-                    }
-                }
+                headers |= _REPLAYED
+        if headers:
+            response["headers"] = headers
         responses[str(status)] = response
     codes: dict[int, list[str]] = {}
     for code in dict.fromkeys((*route.problems, *(SIGNED_PROBLEMS if route.signed else ()))):
@@ -127,6 +147,8 @@ def _responses(route: Route) -> dict[str, Any]:
             "description": "; ".join(f"`{code}`: {PROBLEMS[code].title}" for code in named),
             "content": {CONTENT_TYPE: {"schema": _ref(ProblemView)}},
         }
+        if status == TOO_MANY:
+            responses[str(status)]["headers"] = _RATE_HEADERS | _RETRY_AFTER
     return responses
 
 

@@ -8,7 +8,10 @@
      "open_accounts": true,
      "timeline": true,                            read how its intents came to be, operators' reasons included
      "adjustment": {"max_minor": 1000000,         the largest adjustment
-                    "alone_max_minor": 10000}}    the largest one without a second key's signature
+                    "alone_max_minor": 10000},    the largest one without a second key's signature
+     "rate": {"requests": 100, "per_s": 10,       how many requests it may send in any 10 seconds; absent or null: as
+              "per_user_requests": 20}}           many as the gateway is set to; and of them for each user; absent or
+                                                  null: any number
 
 What is not granted is refused. This module must never read a permission generously: a document that it does not
 understand makes the key unusable.
@@ -22,6 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from shared.errors import BadInput
 from shared.money import AMOUNT_MINOR_MAX
+from shared.streams.rate import PER_S_MAX, REQUESTS_MAX, RateLimit
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -55,6 +59,20 @@ class AdjustmentLimits(_Document):
         return self
 
 
+class Rate(_Document):
+    """How often a key, and each user on whose behalf it speaks, may ask."""
+
+    requests: int = Field(ge=1, le=REQUESTS_MAX)
+    per_s: int = Field(ge=1, le=PER_S_MAX)
+    per_user_requests: int | None = Field(default=None, ge=1, le=REQUESTS_MAX)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.per_user_requests is not None and self.per_user_requests > self.requests:
+            raise ValueError("per_user_requests is above requests")
+        return self
+
+
 class PermissionsDocument(_Document):
     """The JSON document in `pm.service_key.permissions`."""
 
@@ -64,6 +82,7 @@ class PermissionsDocument(_Document):
     open_accounts: bool = False
     timeline: bool = False
     adjustment: AdjustmentLimits | None = None
+    rate: Rate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +96,8 @@ class Permissions:
     open_accounts: bool
     timeline: bool
     adjustment: AdjustmentLimits | None
+    rate: RateLimit | None
+    """None is the gateway's own."""
 
     def allows_account(self, name: str) -> bool:
         """Say whether the key may debit, open or read the account."""
@@ -109,4 +130,7 @@ def parse_permissions(document: str) -> Permissions:
         open_accounts=granted.open_accounts,
         timeline=granted.timeline,
         adjustment=granted.adjustment,
+        rate=None
+        if granted.rate is None
+        else RateLimit(granted.rate.requests, granted.rate.per_s, granted.rate.per_user_requests),
     )

@@ -43,6 +43,8 @@ class ProblemKind:
     title: str
     retry: Retry = Retry.NEVER
     retry_after_s: int | None = None
+    type_uri: str | None = None
+    """Where the problem has a type that others know; ours otherwise."""
 
 
 def _table(*kinds: ProblemKind) -> dict[str, ProblemKind]:
@@ -51,6 +53,8 @@ def _table(*kinds: ProblemKind) -> dict[str, ProblemKind]:
     return table
 
 
+QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+"""The type that the draft on RateLimit header fields gives to requests beyond a quota."""
 _P = ProblemKind
 
 PROBLEMS: Final = _table(
@@ -115,6 +119,7 @@ PROBLEMS: Final = _table(
     _P("expectation_failed", 417, "The Expect header asks for what is not offered"),
     _P("idempotency_key_reused", 422, "The idempotency key belongs to a different request", Retry.NEW_KEY),
     _P("too_many_streams", 429, "The service key follows as many intents as it may", Retry.SAME_KEY, 5),
+    _P("rate_limited", 429, "The service key sends more than it may", Retry.SAME_KEY, 1, QUOTA_EXCEEDED),
     # Not now. Nothing was accepted, or the same key will tell.
     _P("internal_error", 500, "Something unforeseen happened", Retry.SAME_KEY),
     _P("busy", 503, "The mesh has as much work as it admits", Retry.SAME_KEY, 1),
@@ -140,7 +145,8 @@ class Problem(PaymeshError):
         detail: a sentence about this occurrence.
         faults: ``(place, code, sentence)`` for each fault of a body.
         intent_id: the intent the problem is about.
-        headers: further response headers.
+        headers: further response headers; a ``Retry-After`` takes the place of the table's.
+        violated_policies: the rate limits that refuse the request, as ``RateLimit-Policy`` names them.
     """
 
     def __init__(
@@ -151,6 +157,7 @@ class Problem(PaymeshError):
         faults: tuple[tuple[str, str, str], ...] = (),
         intent_id: str | None = None,
         headers: Mapping[str, str] | None = None,
+        violated_policies: tuple[str, ...] = (),
     ) -> None:
         super().__init__(detail, code=code)
         self.kind = PROBLEMS[code]
@@ -158,6 +165,7 @@ class Problem(PaymeshError):
         self.faults = faults
         self.intent_id = intent_id
         self.headers = headers or {}
+        self.violated_policies = violated_policies
 
 
 def new_correlation_id() -> str:
@@ -169,7 +177,7 @@ def problem_document(problem: Problem, *, correlation_id: str) -> dict[str, obje
     """Return the RFC 9457 document of a problem."""
     kind = problem.kind
     document: dict[str, object] = {
-        "type": _URN + kind.code,
+        "type": kind.type_uri or _URN + kind.code,
         "title": kind.title,
         "status": kind.status,
         "code": kind.code,
@@ -181,6 +189,8 @@ def problem_document(problem: Problem, *, correlation_id: str) -> dict[str, obje
         document["detail"] = problem.detail[:DETAIL_CHARS_MAX]
     if problem.intent_id is not None:
         document["intent_id"] = problem.intent_id
+    if problem.violated_policies:
+        document["violated-policies"] = list(problem.violated_policies)
     if problem.faults:
         document["faults"] = [
             {"field": place[:DETAIL_CHARS_MAX], "code": code, "detail": sentence[:DETAIL_CHARS_MAX]}
@@ -193,7 +203,7 @@ def problem_response(problem: Problem, *, correlation_id: str) -> web.Response:
     """Return a problem as the answer to a request."""
     headers = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store", "Server": "paymesh", **problem.headers}
     if problem.kind.retry_after_s is not None:
-        headers["Retry-After"] = str(problem.kind.retry_after_s)
+        headers.setdefault("Retry-After", str(problem.kind.retry_after_s))
     if problem.kind.status == 401:  # noqa: PLR2004
         headers["WWW-Authenticate"] = 'Paymesh-HMAC-SHA256 realm="paymesh"'
     body = json.dumps(problem_document(problem, correlation_id=correlation_id), separators=(",", ":")).encode()

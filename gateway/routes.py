@@ -61,7 +61,7 @@ _APPROVER: Final = (
 SIGNED_PROBLEMS: Final = (
     "bad_request", "bad_header", "duplicate_header", "bad_parameter", "signature_missing", "signature_expired",
     "unknown_key", "bad_signature", "key_disabled", "address_not_permitted", "body_timeout", "body_too_large",
-    "unsupported_media_type", "expectation_failed", "internal_error", "keys_unavailable",
+    "unsupported_media_type", "expectation_failed", "rate_limited", "internal_error", "keys_unavailable",
 )  # fmt: skip
 """What any signed request may be refused with."""
 

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from shared.config import StoreSettings
+from shared.streams.rate import PER_S_MAX, REQUESTS_MAX
 
 BODY_BYTES_MAX: Final = 64 * 1024
 BODY_TIMEOUT_S: Final = 10.0
@@ -42,6 +43,9 @@ class GatewaySettings(StoreSettings):
     """Connections to PostgreSQL at most."""
     keys_stale_max_s: float = Field(default=60.0, ge=2.0, le=3600.0)
     """How long service keys last known stay in force while PostgreSQL cannot be asked."""
+    rate_requests: int = Field(default=100_000, ge=1, le=REQUESTS_MAX)
+    """How many requests a key without a rate of its own may send in any `rate_per_s` seconds, over all gateways."""
+    rate_per_s: int = Field(default=10, ge=1, le=PER_S_MAX)
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
     """Networks, by commas, whose ``X-Forwarded-For`` is believed."""
 

@@ -38,7 +38,7 @@ class Timelines:
 
     async def read(self, call: Call) -> web.Response:
         """Tell an intent, a page of its events at a time."""
-        caller = await self.intents.authenticator.caller(call.request)
+        caller = await self.intents.authenticator.caller(call)
         if not caller.key.permissions.timeline:
             raise Problem("operation_not_permitted", "reading timelines is a permission of its own")
         intent = parse_intent_id(call.params["id"])

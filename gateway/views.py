@@ -14,7 +14,7 @@ from uuid import UUID
 
 import structlog
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from gateway.operations import INSTANT, OPERATIONS, PERSONAL_FIELDS, OperationRequest
 from gateway.problems import Retry, refusal
@@ -252,6 +252,7 @@ class ProblemView(View):
     detail: str | None = None
     intent_id: str | None = None
     faults: list[FaultView] | None = None
+    violated_policies: list[str] | None = Field(default=None, alias="violated-policies")
 
 
 class HealthView(View):

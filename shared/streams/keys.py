@@ -165,6 +165,17 @@ def dlq_index(stream: str) -> str:
     return f"dlq-index.{stream}"
 
 
+def rate(service_key: str, per_s: int, user_id: str | None = None) -> str:
+    """String ``rate.{<service key>}:<seconds>`` and ``rate.{<service key>}:<seconds>:<user>``: a sliding window.
+
+    92 bytes: the number of the newest slice of time, and how many requests were let through in it and in each of the
+    twenty before. Written and read by the gateway's rate script, in memory only: neither replicated nor persisted.
+    Lives 1.05 of its seconds from its last write. Everything about a service key shares its slot.
+    """
+    name = f"rate.{{{service_key}}}:{per_s}"
+    return name if user_id is None else f"{name}:{user_id}"
+
+
 def intent_channel(intent_id: str) -> str:
     """Pub/sub channel ``intent.<id>``: the new state, as a hint to whoever watches; readers poll too."""
     return f"intent.{intent_id}"

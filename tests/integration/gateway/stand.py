@@ -231,8 +231,12 @@ class Stand:
             key,
             owner or key,
             json.dumps(permissions),
-            seal(self.ring, context=key, field="secret", text=secret),
+            self.sealed(key, secret),
         )
+
+    def sealed(self, key: str, secret: str) -> str:
+        """Return a key's secret as it is stored."""
+        return seal(self.ring, context=key, field="secret", text=secret)
 
     def settings(self, **overrides: Any) -> GatewaySettings:
         """Return settings for one gateway on a free port."""

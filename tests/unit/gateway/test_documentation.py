@@ -15,7 +15,7 @@ from gateway.operations import OPERATIONS
 from gateway.problems import PROBLEMS
 from gateway.requests import parse_operation
 from gateway.routes import ROUTES
-from gateway.settings import BODY_BYTES_MAX
+from gateway.settings import BODY_BYTES_MAX, GatewaySettings
 from gateway.views import IntentView, ProblemView, RefusalView, StepView, TimelineView
 from shared.signing import TOLERANCE_S, SignedRequest, canonical, sign
 from shared.states import TERMINAL, IntentState
@@ -125,7 +125,8 @@ def test_the_examples_keep_the_promise_of_the_models() -> None:
         problem = ProblemView.model_validate(document)
         kind = PROBLEMS[problem.code]
         assert (problem.title, problem.status, problem.retry) == (kind.title, kind.status, kind.retry)
-    assert {document["code"] for document in problems} == {"amount_out_of_range", "psp_unavailable"}
+        assert problem.type == (kind.type_uri or f"urn:problem-type:paymesh:{kind.code}")
+    assert {document["code"] for document in problems} == {"amount_out_of_range", "psp_unavailable", "rate_limited"}
 
 
 def test_the_numbers_of_the_document_are_the_numbers_of_the_code() -> None:
@@ -136,6 +137,8 @@ def test_the_numbers_of_the_document_are_the_numbers_of_the_code() -> None:
     assert f"up to {PROXY_CHARS_MAX} characters" in DOCUMENT
     assert f"up to {QR_CHARS_MAX} characters of printable ASCII" in DOCUMENT
     assert f"{TTL_S_MIN} to {TTL_S_MAX} seconds" in DOCUMENT
+    own = GatewaySettings.model_fields
+    assert f"{own['rate_requests'].default:,} in\n{own['rate_per_s'].default} seconds unless" in DOCUMENT
 
 
 def test_the_example_of_a_stream_keeps_the_promise_of_the_model() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.permissions import parse_permissions
 from shared.errors import BadInput
+from shared.streams.rate import RateLimit
 
 
 def test_an_empty_document_grants_nothing() -> None:
@@ -40,6 +41,15 @@ def test_addresses_are_networks_and_an_unknown_address_is_in_none() -> None:
     assert not parse_permissions('{"addresses": []}').allows_address(ip_address("10.0.0.1"))
 
 
+def test_a_rate_is_read_with_or_without_one_for_each_user() -> None:
+    """None at all leaves the key to the gateway's own."""
+    assert parse_permissions("{}").rate is None
+    assert parse_permissions('{"rate": null}').rate is None
+    assert parse_permissions('{"rate": {"requests": 100, "per_s": 10}}').rate == RateLimit(100, 10)
+    both = '{"rate": {"requests": 100, "per_s": 10, "per_user_requests": 20}}'
+    assert parse_permissions(both).rate == RateLimit(100, 10, 20)
+
+
 @pytest.mark.parametrize(
     "document",
     [
@@ -58,6 +68,16 @@ def test_addresses_are_networks_and_an_unknown_address_is_in_none() -> None:
         {"adjustment": {"max_minor": 5, "alone_max_minor": 6}},
         {"adjustment": {"max_minor": 2**63, "alone_max_minor": 0}},
         {"adjustment": {"max_minor": 1.5, "alone_max_minor": 0}},
+        {"rate": {}},
+        {"rate": {"requests": 10}},
+        {"rate": {"requests": 0, "per_s": 1}},
+        {"rate": {"requests": 10_000_001, "per_s": 1}},
+        {"rate": {"requests": 10, "per_s": 0}},
+        {"rate": {"requests": 10, "per_s": 3601}},
+        {"rate": {"requests": 10, "per_s": 0.5}},
+        {"rate": {"requests": 10, "per_s": 1, "per_user_requests": 0}},
+        {"rate": {"requests": 10, "per_s": 1, "per_user_requests": 11}},
+        {"rate": {"requests": 10, "per_s": 1, "burst": 5}},
         [],
     ],
 )

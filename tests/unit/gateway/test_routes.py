@@ -99,6 +99,20 @@ def test_the_description_carries_the_bounds_of_a_transfer() -> None:
     assert set(transfer["required"]) == {"operation_type", "from_account", "to_account", "amount_minor", "currency"}
 
 
+def test_the_description_tells_of_rates_on_every_signed_route_and_on_no_other() -> None:
+    """With what is left on every answer, and when to come back on a refusal."""
+    paths = openapi_document(version="1")["paths"]
+    for route in ROUTES:
+        responses = paths[route.path][route.method.lower()]["responses"]
+        for status in route.answers:
+            named = set(responses[str(status)].get("headers", {}))
+            assert ({"RateLimit", "RateLimit-Policy"} <= named) is route.signed
+        assert ("429" in responses) is route.signed
+        if route.signed:
+            assert "`rate_limited`" in responses["429"]["description"]
+            assert set(responses["429"]["headers"]) == {"RateLimit", "RateLimit-Policy", "Retry-After"}
+
+
 def test_the_description_tells_all_operations_apart() -> None:
     """By their type, each with a model of its own."""
     body = openapi_document(version="1")["paths"]["/v1/intents"]["post"]["requestBody"]
@@ -112,7 +126,7 @@ def test_every_problem_says_what_may_be_done_about_it(code: str) -> None:
     """An RFC 9457 document whose retry and retryable agree; what is for later says when."""
     problem = Problem(code, "words", intent_id="7")
     document = problem_document(problem, correlation_id="c")
-    assert document["type"] == f"urn:problem-type:paymesh:{code}"
+    assert document["type"] == (problem.kind.type_uri or f"urn:problem-type:paymesh:{code}")
     assert document["status"] == problem.kind.status
     assert document["retryable"] is (document["retry"] is not Retry.NEVER)
     assert (document["detail"], document["intent_id"], document["correlation_id"]) == ("words", "7", "c")
@@ -125,7 +139,7 @@ def test_every_problem_says_what_may_be_done_about_it(code: str) -> None:
 
 def test_the_retries_of_problems_that_are_the_requests_own_fault_are_never() -> None:
     """Except where time, or a new key, mends them."""
-    exceptions = {"signature_expired", "body_timeout", "idempotency_key_reused", "too_many_streams"}
+    exceptions = {"signature_expired", "body_timeout", "idempotency_key_reused", "too_many_streams", "rate_limited"}
     for kind in PROBLEMS.values():
         if kind.status < 500:
             assert (kind.retry is not Retry.NEVER) == (kind.code in exceptions), kind.code

@@ -23,6 +23,8 @@ def test_keys_are_spelled_as_they_always_were() -> None:
     assert keys.dlq_index(stream) == "dlq-index.intents.{i3}"
     assert keys.intent_channel("abc") == "intent.abc"
     assert keys.gateway_channel("g1") == "gateway.g1"
+    assert keys.rate("shop", 10) == "rate.{shop}:10"
+    assert keys.rate("shop", 10, "alice") == "rate.{shop}:10:alice"
 
 
 def test_idempotency_key_is_hashed_within_its_service_key() -> None:
