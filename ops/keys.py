@@ -16,6 +16,7 @@ import asyncpg
 from gateway.keys import SECRET_FIELD
 from gateway.permissions import parse_permissions
 from ops.audit import audit
+from ops.key_changes import KeyChange, change_key
 from ops.refusals import Refused
 from ops.statements import statement
 from shared.db.pool import Pool
@@ -23,6 +24,11 @@ from shared.errors import BadInput
 from shared.sealing import KeyRing, seal
 
 OVERLAP_MAX: Final = timedelta(days=30)
+DEEDS_MAX: Final = 10
+"""How many lines of the audit log are shown with a key."""
+_REPLACE_SECRETS: Final = (
+    "UPDATE pm.service_key SET secret = $2, previous_secret = NULL, previous_ends_at = NULL WHERE id = $1"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,16 @@ class KeyRow:
     previous_ends_at: datetime | None
     disabled_at: datetime | None
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One line of the audit log about a key."""
+
+    at: datetime
+    actor: str
+    action: str
+    reason: str | None
 
 
 async def create_key(
@@ -103,24 +119,18 @@ async def rotate_key(pool: Pool, ring: KeyRing, *, key: str, overlap: timedelta,
     return NewSecret(key, secret, row["previous_ends_at"])
 
 
-async def set_permissions(pool: Pool, *, key: str, permissions: Mapping[str, Any], actor: str) -> bool:
+async def set_permissions(
+    pool: Pool, *, key: str, permissions: Mapping[str, Any], actor: str, reason: str | None = None
+) -> bool:
     """Let a key do exactly this from now on; return whether it was to do something else before.
 
     Raises:
-        BadInput: the permissions say nothing a gateway understands.
+        BadInput: the permissions say nothing a gateway understands, or there is no such key.
     """
-    document = json.dumps(permissions)
-    parse_permissions(document)
     async with pool.acquire() as connection, connection.transaction():
-        changed = await connection.fetchval(
-            "UPDATE pm.service_key SET permissions = $2::jsonb, updated_at = now() "
-            "WHERE id = $1 AND permissions <> $2::jsonb RETURNING true",
-            key,
-            document,
+        return await change_key(
+            connection, key=key, change=KeyChange(permissions=permissions), actor=actor, reason=reason
         )
-        if changed:
-            await audit(connection, actor=actor, action="key.permit", target=key, detail={"permissions": permissions})
-    return changed is not None
 
 
 async def disable_key(pool: Pool, *, key: str, actor: str, reason: str) -> None:
@@ -130,29 +140,63 @@ async def disable_key(pool: Pool, *, key: str, actor: str, reason: str) -> None:
         BadInput: there is no such key, or it is disabled already.
     """
     async with pool.acquire() as connection, connection.transaction():
-        done = await connection.fetchval(
-            "UPDATE pm.service_key SET disabled_at = now(), updated_at = now() "
-            "WHERE id = $1 AND disabled_at IS NULL RETURNING id",
-            key,
-        )
-        if done is None:
-            raise await _no_such_key(connection, key)
-        await audit(connection, actor=actor, action="key.disable", target=key, reason=reason)
+        change = KeyChange(disabled=True)
+        if not await change_key(connection, key=key, change=change, actor=actor, reason=reason):
+            raise Refused(f"key {key} is disabled", code="key_disabled")
+
+
+async def enable_key(
+    pool: Pool, ring: KeyRing, *, key: str, keep_secrets: bool, actor: str, reason: str
+) -> NewSecret | None:
+    """Let a disabled key be used again; with a new secret, unless the ones it had are kept.
+
+    Raises:
+        BadInput: there is no such key, or it is in force.
+    """
+    secret = None if keep_secrets else _new_secret()
+    async with pool.acquire() as connection, connection.transaction():
+        change = KeyChange(disabled=False)
+        if not await change_key(connection, key=key, change=change, actor=actor, reason=reason):
+            raise Refused(f"key {key} is in force", code="key_in_force")
+        if secret is None:
+            return None
+        await connection.execute(_REPLACE_SECRETS, key, _sealed(ring, key, secret))
+        await audit(connection, actor=actor, action="key.rotate", target=key, reason=reason, detail={"overlap_s": 0})
+    return NewSecret(key, secret)
 
 
 async def list_keys(pool: Pool) -> list[KeyRow]:
     """Return every key, by its id, without secrets."""
-    rows = await pool.fetch(
-        "SELECT id, owner, permissions, CASE WHEN previous_ends_at > now() THEN previous_ends_at END AS ends_at, "
-        "disabled_at, created_at FROM pm.service_key ORDER BY id"
+    return [_row(row) for row in await pool.fetch(statement("list_keys"), None)]
+
+
+async def show_key(pool: Pool, key: str) -> tuple[KeyRow, list[AuditRow]]:
+    """Return one key, without secrets, and what was done to it last, newest first.
+
+    Raises:
+        BadInput: there is no such key.
+    """
+    rows = await pool.fetch(statement("list_keys"), key)
+    if not rows:
+        raise Refused(f"there is no key {key}", code="unknown_key")
+    deeds = await pool.fetch(
+        "SELECT at, actor, action, reason FROM pm.audit_log WHERE target = $1 AND action LIKE 'key.%' "
+        "ORDER BY id DESC LIMIT $2",
+        key,
+        DEEDS_MAX,
     )
-    return [
-        KeyRow(
-            row["id"], row["owner"], json.loads(row["permissions"]), row["ends_at"], row["disabled_at"],
-            row["created_at"],
-        )
-        for row in rows
-    ]  # fmt: skip
+    return _row(rows[0]), [AuditRow(**dict(deed)) for deed in deeds]
+
+
+def _row(row: asyncpg.Record) -> KeyRow:
+    return KeyRow(
+        id=row["id"],
+        owner=row["owner"],
+        permissions=json.loads(row["permissions"]),
+        previous_ends_at=row["ends_at"],
+        disabled_at=row["disabled_at"],
+        created_at=row["created_at"],
+    )
 
 
 def _new_secret() -> str:

@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gateway.keys import KeyRegister
-from ops.keys import create_key, disable_key, list_keys, rotate_key
+from ops.key_changes import KeyChange, change_key
+from ops.keys import create_key, disable_key, enable_key, list_keys, rotate_key, set_permissions, show_key
 from shared.errors import BadInput
+from tests.integration.ops.commanding import commands_on
 from tests.integration.ops.conftest import Mesh
 
 PERMISSIONS = {"operations": ["P2P_TRANSFER"], "accounts": ["user:*"]}
@@ -142,3 +144,81 @@ async def test_a_list_shows_everything_but_secrets(mesh: Mesh) -> None:
     ]
     shown = json.dumps([repr(row) for row in rows])
     assert not [secret for secret in secrets if secret in shown]
+
+
+async def test_a_key_that_is_enabled_again_has_a_new_secret_unless_the_old_ones_are_kept(mesh: Mesh) -> None:
+    """What may have leaked does not come back by itself; a key in force is refused."""
+    old = await made(mesh)
+    ring = mesh.settings.keyring()
+    await rotate_key(mesh.pool, ring, key="shop", overlap=timedelta(hours=1), actor="me@here", reason="x")
+    await disable_key(mesh.pool, key="shop", actor="me@here", reason="leaked")
+    new = await enable_key(mesh.pool, ring, key="shop", keep_secrets=False, actor="me@here", reason="mended")
+    assert new is not None
+    assert await secrets_in_force(mesh) == (new.secret,)
+    assert old != new.secret
+    assert [line[1] for line in await audited(mesh)][-3:] == ["key.disable", "key.enable", "key.rotate"]
+    with pytest.raises(BadInput, match="in force"):
+        await enable_key(mesh.pool, ring, key="shop", keep_secrets=True, actor="me@here", reason="again")
+    await disable_key(mesh.pool, key="shop", actor="me@here", reason="by mistake")
+    assert await enable_key(mesh.pool, ring, key="shop", keep_secrets=True, actor="me@here", reason="oops") is None
+    assert await secrets_in_force(mesh) == (new.secret,)
+
+
+async def test_a_change_is_whole_or_nothing_and_says_what_was_before(mesh: Mesh) -> None:
+    """In the transaction of whoever makes it; where nothing differs nothing is written."""
+    await made(mesh)
+    change = KeyChange(
+        owner="New Shop", permissions={**PERMISSIONS, "rate": {"requests": 5, "per_s": 1}}, disabled=True
+    )
+    async with mesh.pool.acquire() as connection:
+        undone = connection.transaction()
+        await undone.start()
+        assert await change_key(connection, key="shop", change=change, actor="me@here", reason="plan")
+        await undone.rollback()
+    assert [key.owner for key in await list_keys(mesh.pool)] == ["Shop"]
+    async with mesh.pool.acquire() as connection, connection.transaction():
+        assert await change_key(connection, key="shop", change=change, actor="me@here", reason="plan")
+        assert not await change_key(connection, key="shop", change=change, actor="me@here", reason="plan")
+    row, deeds = await show_key(mesh.pool, "shop")
+    assert (row.owner, row.permissions, row.disabled_at is not None) == ("New Shop", change.permissions, True)
+    assert {(deed.action, deed.reason) for deed in deeds} == {
+        ("key.create", None), ("key.own", "plan"), ("key.permit", "plan"), ("key.disable", "plan"),
+    }  # fmt: skip
+    detail = await mesh.pool.fetchval("SELECT detail FROM pm.audit_log WHERE action = 'key.permit'")
+    assert json.loads(detail) == {"permissions": change.permissions, "before": PERMISSIONS}
+
+
+async def test_a_change_that_no_gateway_understands_is_refused_with_the_field(mesh: Mesh) -> None:
+    """And so is one of a key that is not there."""
+    await made(mesh)
+    with pytest.raises(BadInput, match=r"rate\.requests"):
+        await set_permissions(mesh.pool, key="shop", permissions={"rate": {"requests": 0, "per_s": 1}}, actor="me@here")
+    with pytest.raises(BadInput, match="no key nobody"):
+        await set_permissions(mesh.pool, key="nobody", permissions=PERMISSIONS, actor="me@here")
+    assert [line[1] for line in await audited(mesh)] == ["key.create"]
+
+
+def test_permissions_are_changed_by_command_the_difference_first(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not named stays as it is; show and list tell what holds now."""
+    invoke = commands_on(mesh, monkeypatch)
+    create = ["create", "shop", "--owner", "Shop", "--operation", "P2P_TRANSFER", "--rate", "100/10s"]
+    assert invoke("keys", *create, "--rate-per-user", "20", "--address", "10.0.0.0/8").exit_code == 0
+    changed = ["permit", "shop", "--rate", "50/1m", "--anywhere", "--open-accounts"]
+    dry = invoke("keys", *changed)
+    assert (dry.exit_code, "nothing was done" in dry.output) == (0, True)
+    assert 'addresses: ["10.0.0.0/8"] → null' in dry.output
+    assert "open_accounts: false → true" in dry.output
+    assert invoke("keys", *changed, "--confirm", "--reason", "as agreed").exit_code == 0
+    shown = json.loads(invoke("keys", "show", "shop", "--json").output)
+    assert shown["permissions"] == {
+        "operations": ["P2P_TRANSFER"], "accounts": [], "open_accounts": True, "rate": {"requests": 50, "per_s": 60},
+    }  # fmt: skip
+    assert [(deed["action"], deed["reason"]) for deed in shown["audit"]] == [
+        ("key.permit", "as agreed"), ("key.create", None),
+    ]  # fmt: skip
+    assert "50/60s" in invoke("keys", "list").output
+    assert "as agreed" in invoke("keys", "show", "shop").output
+    assert invoke("keys", "permit", "shop", "--no-rate", "--confirm", "--reason", "x").exit_code == 0
+    assert "the gateway's" in invoke("keys", "list").output
+    assert invoke("keys", "permit", "nobody", "--no-rate").exit_code == 1
+    assert invoke("keys", "permit", "shop", "--rate", "9/9h9", "--confirm", "--reason", "x").exit_code == 2

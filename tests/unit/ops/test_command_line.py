@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from ops import console
 from ops.cli import app
-from ops.commands.keys import parse_span
+from ops.commands.keys import parse_rate, parse_span
 from ops.commands.running import run
 from ops.embedded.folder import owned, write_private
 from ops.environment import data_folder, find_settings
@@ -61,6 +61,9 @@ def test_the_commands_are_these() -> None:
         "keys create",
         "keys rotate",
         "keys disable",
+        "keys enable",
+        "keys permit",
+        "keys show",
         "keys list",
         "keys generate",
         "accounts open",
@@ -136,7 +139,9 @@ def test_without_a_mesh_the_error_says_what_to_set(arguments: list[str]) -> None
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("arguments", [["keys", "rotate", "shop"], ["keys", "disable", "shop"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["keys", "rotate", "shop"], ["keys", "disable", "shop"], ["keys", "enable", "shop"]], ids=" ".join
+)
 def test_what_is_dangerous_is_a_dry_run_unless_confirmed_with_a_reason(arguments: list[str]) -> None:
     """Not confirmed: said what it would do. Confirmed without a reason: not understood."""
     dry = RUNNER.invoke(app, arguments)
@@ -163,6 +168,15 @@ def test_faults_become_sentences_and_exit_codes() -> None:
     assert code(OSError("disk")) == 1
     with pytest.raises(ZeroDivisionError):
         run(fail(ZeroDivisionError()))
+
+
+def test_a_rate_is_so_many_requests_in_so_long_a_time() -> None:
+    """As the permission document has it."""
+    assert parse_rate("100/10s") == {"requests": 100, "per_s": 10}
+    assert parse_rate("5000/1h", per_user=50) == {"requests": 5000, "per_s": 3600, "per_user_requests": 50}
+    for text in ("100", "100/10", "/10s", "-1/10s", "1.5/s", "100/10s "):
+        with pytest.raises(BadInput, match="100/10s"):
+            parse_rate(text)
 
 
 def test_a_key_for_the_ring_is_one(capsys: pytest.CaptureFixture[str]) -> None:
