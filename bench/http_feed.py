@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol
 
 import uvloop
 from redis.asyncio import Redis
@@ -35,9 +35,29 @@ WAIT_S: Final = 5
 RETRY_AFTER_S_MIN: Final = 0.05
 _TICK_S: Final = 0.5
 _TARGET: Final = "/v1/intents"
-_ACCEPTED: Final = 202
+ACCEPTED: Final = 202
 _DECIDED: Final = 200
 _UNAVAILABLE: Final = 503
+
+
+class Sender(Protocol):
+    """Who asks whom, under which key."""
+
+    @property
+    def host(self) -> str:
+        """Where the gateways are."""
+
+    @property
+    def port(self) -> int:
+        """Their port."""
+
+    @property
+    def key(self) -> str:
+        """The service key."""
+
+    @property
+    def secret(self) -> str:
+        """Its secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,26 +187,27 @@ class HttpFeed:
     def _requests(self, count: int, *, wait: bool) -> Iterator[_Ready]:
         timestamp = str(int(time.time()))
         for payment in islice(self._payments, count):
-            yield _Ready(payment, self._request(payment, timestamp, wait=wait))
+            yield _Ready(payment, signed_request(self._config, self._section, payment, timestamp, wait=wait))
 
-    def _request(self, payment: Payment, timestamp: str, *, wait: bool) -> bytes:
-        config = self._config
-        body = self._section.request_body(payment)
-        key, user = self._section.idempotency_key(payment.serial), owner(payment.payer)
-        signature = sign(config.secret.encode(), SignedRequest("POST", _TARGET, timestamp, key, user, body))
-        lines = [
-            f"POST {_TARGET} HTTP/1.1",
-            f"Host: {config.host}:{config.port}",
-            f"X-Service-Key: {config.key}",
-            f"X-Timestamp: {timestamp}",
-            f"X-Signature: {signature}",
-            f"X-User-Id: {user}",
-            f"Idempotency-Key: {key}",
-            "Content-Type: application/json",
-            f"Content-Length: {len(body)}",
-            *([f"Prefer: wait={WAIT_S}"] if wait else []),
-        ]
-        return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+def signed_request(sender: Sender, section: Section, payment: Payment, timestamp: str, *, wait: bool = False) -> bytes:
+    """Return the bytes that ask for a payment."""
+    body = section.request_body(payment)
+    key, user = section.idempotency_key(payment.serial), owner(payment.payer)
+    signature = sign(sender.secret.encode(), SignedRequest("POST", _TARGET, timestamp, key, user, body))
+    lines = [
+        f"POST {_TARGET} HTTP/1.1",
+        f"Host: {sender.host}:{sender.port}",
+        f"X-Service-Key: {sender.key}",
+        f"X-Timestamp: {timestamp}",
+        f"X-Signature: {signature}",
+        f"X-User-Id: {user}",
+        f"Idempotency-Key: {key}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        *([f"Prefer: wait={WAIT_S}"] if wait else []),
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 def _require_taken(answer: Answer, *, settled: bool) -> None:
@@ -194,7 +215,7 @@ def _require_taken(answer: Answer, *, settled: bool) -> None:
     if settled:
         if answer.status != _DECIDED or json.loads(answer.body)["state"] != "SETTLED":
             raise BenchFailed(f"not settled in the same request: {answer.status} {answer.body.decode()}")
-    elif answer.status != _ACCEPTED:
+    elif answer.status != ACCEPTED:
         raise BenchFailed(f"not accepted: {answer.status} {answer.body.decode()}")
 
 

@@ -1,4 +1,4 @@
-"""`make bench`: the mesh, its bare counterpart, the mesh over HTTP, and payments beside a PSP in trouble.
+"""`make bench`: the mesh, its bare counterpart, the mesh over HTTP, payments beside a PSP in trouble, keys in a storm.
 
 Every round measures all three, in an order that turns, so that what disturbs a run disturbs all of them alike. After
 each section the books are compared with what was accepted: a benchmark that loses a payment exits 1.
@@ -18,10 +18,11 @@ from bench.events import BenchFailed
 from bench.machine import commit, machine, versions
 from bench.options import Only, Options, quick
 from bench.psp import PspRun, Weather, measure_psp
-from bench.report import print_psp, print_report, print_rounds, shown
+from bench.rates import Beside, RatesRun, measure_rates
+from bench.report import print_psp, print_rates, print_report, print_rounds, shown
 from bench.sections import Pipeline, SectionResult, Show, measure
 from bench.stage import Stage, stage
-from bench.summary import Round, summarise, summarise_psp
+from bench.summary import Round, summarise, summarise_psp, summarise_rates
 from ops.commands.running import run
 from ops.console import err, out, print_json
 from ops.embedded.stack import LedgerChoice
@@ -39,6 +40,7 @@ async def bench(options: Options, console: Console) -> dict[str, Any]:
     facts: dict[str, Any] = {"commit": commit(), "machine": machine()}
     rounds: list[Round] = []
     psp: PspRun | None = None
+    rates: RatesRun | None = None
 
     def told(line: str) -> None:
         console.print(line, highlight=False)
@@ -47,23 +49,33 @@ async def bench(options: Options, console: Console) -> dict[str, Any]:
         facts["versions"] = await _versions(ready)
         ledger = ready.stores.settings.ledger_kind
         with shown(console, _phases(options)) as show:
-            if options.only != "psp":
+            if options.only in ("all", "pipelines"):
                 rounds = [await _round(ready, number, show) for number in range(1, options.rounds + 1)]
-            if options.only != "pipelines":
+            if options.only in ("all", "psp"):
                 psp = await measure_psp(ready, show, told)
+            if options.only in ("all", "rates"):
+                rates = await measure_rates(ready, show)
     summary = summarise(rounds, ledger=ledger) if rounds else None
     if summary is not None:
         print_rounds(console, rounds)
         print_report(console, summary, options, ledger, facts)
     if psp is not None:
         print_psp(console, psp, summarise_psp(psp), ledger, facts)
-    return results.document(at=at, options=options, ledger=ledger, facts=facts, rounds=rounds, summary=summary, psp=psp)
+    if rates is not None:
+        print_rates(console, rates, summarise_rates(rates), ledger, facts)
+    return results.document(
+        at=at, options=options, ledger=ledger, facts=facts, rounds=rounds, summary=summary, psp=psp, rates=rates
+    )
 
 
 def _phases(options: Options) -> int:
     """Return how many phases a run has, for the progress bar."""
-    pipelines = 0 if options.only == "psp" else options.rounds * len(_ORDER) * 2
-    return pipelines + (0 if options.only == "pipelines" else 1 + options.rounds * len(Weather))
+    lengths = {
+        "pipelines": options.rounds * len(_ORDER) * 2,
+        "psp": 1 + options.rounds * len(Weather),
+        "rates": options.rounds * len(Beside),
+    }
+    return sum(length for part, length in lengths.items() if options.only in ("all", part))
 
 
 async def _round(ready: Stage, number: int, show: Show) -> Round:
@@ -102,7 +114,9 @@ def main(
         float, typer.Option(help="Payments beside it, as a share of the throughput.", min=0.01, max=0.9)
     ] = 0.4,
     withdrawals: Annotated[int, typer.Option(help="Withdrawals a second meanwhile.", min=1)] = 50,
-    only: Annotated[Only, typer.Option(help="The three pipelines, or payments beside a PSP in trouble.")] = "all",
+    only: Annotated[
+        Only, typer.Option(help="The three pipelines, payments beside a PSP in trouble, a key beside a storm.")
+    ] = "all",
     seed: Annotated[int, typer.Option(help="Another number, other payments.")] = 1,
     smoke: Annotated[bool, typer.Option("--quick", help="Everything once and briefly; no result is kept.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when a target is missed.")] = False,
@@ -128,6 +142,6 @@ def main(
         console.print(f"written to {os.path.relpath(path)}", highlight=False)
     if as_json:
         print_json(result)
-    parts = [part for part in (result["summary"], (result["psp"] or {}).get("summary")) if part is not None]
-    if strict and not all(target["met"] for part in parts for target in part["targets"]):
+    parts = [result["summary"], *((result[part] or {}).get("summary") for part in ("psp", "rates"))]
+    if strict and not all(target["met"] for part in parts if part is not None for target in part["targets"]):
         raise typer.Exit(1)

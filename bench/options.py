@@ -8,7 +8,7 @@ from shared.errors import BadInput
 
 WALLETS_MIN: Final = 2
 
-Only = Literal["all", "pipelines", "psp"]
+Only = Literal["all", "pipelines", "psp", "rates"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Options:
         share: of what the mesh sustains, how much is offered while latency beside a PSP is measured.
         storm_s: how long a PSP is dead; slow for half of it.
         withdrawals: offered a second while it is.
-        only: the three pipelines, or payments beside a PSP; or all of it.
+        only: the three pipelines, payments beside a PSP, or a key beside a storm of another; or all of it.
         seed: another number, other payments.
         quick: whether this is the smoke version, whose figures mean nothing.
     """

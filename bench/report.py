@@ -11,8 +11,17 @@ from rich.table import Table
 from bench.figures import Spread
 from bench.options import Options
 from bench.psp import PspRun, Weather
+from bench.rates import Beside, RatesRun
 from bench.sections import Show
-from bench.summary import DISTURBED_CORES, PipelineSummary, PspSummary, Round, Summary, Target
+from bench.summary import (
+    DISTURBED_CORES,
+    PipelineSummary,
+    PspSummary,
+    RatesSummary,
+    Round,
+    Summary,
+    Target,
+)
 
 _ROLES = {
     "gateway": "gateway",
@@ -63,6 +72,41 @@ def print_psp(console: Console, run: PspRun, summary: PspSummary, ledger: str, f
     console.print(_psp_table(run, summary))
     console.print(_targets_table(summary.targets))
     _print_disturbance(console, max(others.high for others in summary.others_cores.values()))
+
+
+def print_rates(console: Console, run: RatesRun, summary: RatesSummary, ledger: str, facts: Mapping[str, Any]) -> None:
+    """Print what a key felt of another one's storm."""
+    _print_facts(console, ledger, facts)
+    console.print(_rates_table(run, summary))
+    console.print(_targets_table(summary.targets))
+    _print_disturbance(console, max(others.high for others in summary.others_cores.values()))
+
+
+def _rates_table(run: RatesRun, summary: RatesSummary) -> Table:
+    table = Table(
+        title=f"a key that posts {run.bystander_per_s}/s, alone and beside one that sends {run.storm_per_s}/s "
+        f"and may {run.limit_per_s}/s",
+        caption=f"from due to answered; ratio: to alone in the same round; {summary.refused_per_s.median:,.0f}/s of "
+        "the storm were refused; others: cores busy with something else",
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+    )
+    table.add_column("beside", no_wrap=True)
+    for column in ("p50 ms", "p99 ms", "p99 min-max", "p99 ratio", "gateways' cores", "others"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for beside in Beside:
+        p99, ratio, others = summary.p99_ms[beside], summary.p99_ratio, summary.others_cores[beside]
+        table.add_row(
+            beside,
+            f"{summary.p50_ms[beside].median:.1f}",
+            f"{p99.median:.1f}",
+            f"{p99.low:.1f}-{p99.high:.1f}",
+            "-" if beside is Beside.NOBODY else f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})",
+            f"{summary.gateway_cores[beside].median:.2f}",
+            f"{others.low:.1f}-{others.high:.1f}",
+        )
+    return table
 
 
 def _print_facts(console: Console, ledger: str, facts: Mapping[str, Any]) -> None:

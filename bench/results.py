@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from bench.options import Options
 from bench.psp import PspRun
-from bench.summary import Round, Summary, summarise_psp
+from bench.rates import RatesRun
+from bench.summary import Round, Summary, summarise_psp, summarise_rates
 
 VERSION: Final = 1
 FOLDER: Final = Path(__file__).resolve().parent / "results"
@@ -27,6 +28,7 @@ def document(
     rounds: Sequence[Round] = (),
     summary: Summary | None = None,
     psp: PspRun | None = None,
+    rates: RatesRun | None = None,
 ) -> dict[str, Any]:
     """Return a run as plain data; what was not measured is null."""
     return {
@@ -37,6 +39,7 @@ def document(
         "options": asdict(options),
         "summary": None if summary is None else asdict(summary),
         "psp": None if psp is None else {"summary": asdict(summarise_psp(psp)), **asdict(psp)},
+        "rates": None if rates is None else {"summary": asdict(summarise_rates(rates)), **asdict(rates)},
         "rounds": [{pipeline: asdict(result) for pipeline, result in one.items()} for one in rounds],
     }
 
@@ -45,7 +48,8 @@ def write(folder: Path, result: Mapping[str, Any]) -> Path:
     """Write a result beside earlier ones; a second one of the same day, commit and part takes the first one's place."""
     folder.mkdir(parents=True, exist_ok=True)
     day = str(result["at"])[:10]
-    part = "-psp" if result["summary"] is None else ""
+    measured = [part for part in ("psp", "rates") if result[part] is not None]
+    part = f"-{measured[0]}" if result["summary"] is None else ""
     path = folder / f"{day}-{result['commit']}{part}.json"
     path.write_text(json.dumps(_rounded(result), indent=1, ensure_ascii=False) + "\n")
     return path

@@ -39,7 +39,7 @@ GATEWAY_ADMISSION_LIMIT: Final = 2000
 DRAIN_TIMEOUT_S: Final = 60.0
 _OPEN_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.02
-_PERMISSIONS: Final = {"operations": ["P2P_TRANSFER"], "accounts": ["user:*"]}
+PERMISSIONS: Final = {"operations": ["P2P_TRANSFER"], "accounts": ["user:*"]}
 _FOREIGN: Final = ("PAYMESH_", "GATEWAY_", "ORCHESTRATOR_", "RECONCILER_", "PROMETHEUS_MULTIPROC_DIR")
 _STORES: Final = ("REDIS_URL", "DATABASE_URL", "TIGERBEETLE_ADDRESSES")
 _COUNT_SETTLED: Final = "SELECT count(*) FROM pm.intent WHERE state = 'SETTLED'"
@@ -166,7 +166,7 @@ async def stage(options: Options, *, environ: Mapping[str, str], say: Say) -> As
                     settings.keyring(),
                     key="bench",
                     owner="the benchmark",
-                    permissions=_PERMISSIONS,
+                    permissions=PERMISSIONS,
                     actor="bench",
                 )
                 ready = Stage(options, stack, stores, meshes[0], key, own)

@@ -6,7 +6,9 @@ from typing import Final
 
 from bench.figures import Spread, ratios, spread
 from bench.psp import PspRun, Weather
+from bench.rates import Beside, RatesRun
 from bench.sections import Measured, Pipeline, SectionResult
+from bench.steady_feed import TOO_MANY
 
 PER_S_MIN: Final = 3000.0
 """Settled intents a second that the mesh is to reach on two cores, with TigerBeetle."""
@@ -19,6 +21,9 @@ DISTURBED_CORES: Final = 0.25
 
 PSP_RATIO_MAX: Final = 2.0
 """How much longer the slowest payments may take beside a PSP that is slow or dead."""
+
+RATES_RATIO_MAX: Final = 1.5
+"""How much longer a key's slowest requests may take beside another one that sends ten times what it may."""
 
 Round = Mapping[Pipeline, SectionResult]
 
@@ -76,6 +81,45 @@ class PspSummary:
     p99_ratio: Mapping[Weather, Spread]
     others_cores: Mapping[Weather, Spread]
     targets: Sequence[Target]
+
+
+@dataclass(frozen=True, slots=True)
+class RatesSummary:
+    """A key alone and beside a storm of another one, over all rounds; `p99_ratio` is taken within each."""
+
+    p50_ms: Mapping[Beside, Spread]
+    p99_ms: Mapping[Beside, Spread]
+    p99_ratio: Spread
+    others_cores: Mapping[Beside, Spread]
+    refused_per_s: Spread
+    """Of the storm."""
+    gateway_cores: Mapping[Beside, Spread]
+    targets: Sequence[Target]
+
+
+def summarise_rates(run: RatesRun) -> RatesSummary:
+    """Sum the section about rates up."""
+    found = {beside: [one[beside] for one in run.rounds] for beside in Beside}
+    p99 = {beside: [one.p99_ms for one in rounds] for beside, rounds in found.items()}
+    ratio = spread(ratios(p99[Beside.STORM], p99[Beside.NOBODY]))
+    return RatesSummary(
+        p50_ms={beside: spread([one.p50_ms for one in rounds]) for beside, rounds in found.items()},
+        p99_ms={beside: spread(values) for beside, values in p99.items()},
+        p99_ratio=ratio,
+        others_cores={beside: spread([one.others_cores for one in rounds]) for beside, rounds in found.items()},
+        refused_per_s=spread([one.storm[str(TOO_MANY)] / one.storm_seconds for one in found[Beside.STORM]]),
+        gateway_cores={
+            beside: spread([one.cpu_s["gateway"] / one.seconds for one in rounds]) for beside, rounds in found.items()
+        },
+        targets=[
+            Target(
+                "p99 beside a key's storm",
+                f"≤ {RATES_RATIO_MAX}x",
+                f"{ratio.median:.2f}x",
+                ratio.median <= RATES_RATIO_MAX,
+            )
+        ],
+    )
 
 
 def summarise_psp(run: PspRun) -> PspSummary:

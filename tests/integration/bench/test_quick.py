@@ -49,3 +49,18 @@ def test_the_quick_benchmark_of_psps_measures_every_weather_and_agrees_with_the_
     assert sum(weathers["slow"]["withdrawals"].values()) > 0
     assert sum(weathers["dead"]["withdrawals"].values()) > 0
     assert [path.name.endswith("-psp.json") for path in tmp_path.iterdir()] == [True]
+
+
+@pytest.mark.slow
+def test_the_quick_benchmark_of_rates_refuses_the_storm_and_loses_none_of_either_key(tmp_path: Path) -> None:
+    """It exits 0 only when every payment of both keys that was accepted settled once."""
+    done = _quick(tmp_path, "rates")
+
+    assert done.returncode == 0, done.stderr
+    rates = json.loads(done.stdout)["rates"]
+    (found,) = rates["rounds"]
+    assert set(found) == set(rates["summary"]["p99_ms"]) == {"nobody", "storm"}
+    assert all(one["accepted"] > 0 and one["p99_ms"] > 0 for one in found.values())
+    assert found["nobody"]["storm"] == {}
+    assert found["storm"]["storm"]["429"] > found["storm"]["storm"]["202"]
+    assert [path.name.endswith("-rates.json") for path in tmp_path.iterdir()] == [True]

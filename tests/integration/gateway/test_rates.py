@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -279,3 +280,27 @@ async def test_a_redis_that_hangs_holds_a_read_up_for_a_moment_and_the_next_ones
     answers = await asyncio.gather(*(client.get(posted) for _ in range(30)))
     assert {answer.status for answer in answers} == {200}
     assert asked == 1
+
+
+async def test_a_storm_of_one_key_is_refused_and_another_ones_requests_all_pass(
+    stand: Stand, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thirty times its limit at once; Redis hears of the first few only."""
+    storm = await limited(stand, client, key="storm", requests=10)
+    assert (await storm.get(NOBODYS)).status == 404
+    asked: list[str] = []
+    original = rate.take
+
+    async def counted(*args: Any, **named: Any) -> Any:
+        asked.append(named["service_key"])
+        return await original(*args, **named)
+
+    monkeypatch.setattr(rates, "take", counted)
+    stormed, posted = await asyncio.gather(
+        asyncio.gather(*(storm.get(NOBODYS) for _ in range(300))), asyncio.gather(*(client.post() for _ in range(30)))
+    )
+    assert Counter(answer.status for answer in stormed) == {404: 9, 429: 291}
+    assert {answer.status for answer in posted} == {202}
+    before = asked.count("storm")
+    assert {answer.status for answer in await asyncio.gather(*(storm.get(NOBODYS) for _ in range(300)))} == {429}
+    assert asked.count("storm") == before

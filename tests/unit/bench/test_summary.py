@@ -15,10 +15,11 @@ from bench.events import BenchFailed
 from bench.machine import commit, cpu_model, machine
 from bench.main import turned
 from bench.options import Options, quick
-from bench.report import print_report
+from bench.rates import Beside, RatesMeasured, RatesRun
+from bench.report import print_rates, print_report
 from bench.results import document, write
 from bench.sections import Measured, Pipeline, SectionResult, read_measured
-from bench.summary import Round, Summary, summarise
+from bench.summary import Round, Summary, summarise, summarise_rates
 from shared.errors import BadInput
 
 _QUIET = Measured(
@@ -184,3 +185,31 @@ def test_the_tables_show_every_pipeline_role_and_target(ledger: str, named: bool
     assert "…" not in text
     assert ("The ledger is in PostgreSQL" in text) == named
     assert "1.5 cores were busy with something else" in text
+
+
+def _beside(p99_ms: float, storm: dict[str, int]) -> RatesMeasured:
+    return RatesMeasured(
+        seconds=10.0, accepted=1000, p50_ms=2.0, p99_ms=p99_ms, cpu_s={"gateway": 2.5}, others_cores=0.1,
+        storm=storm, storm_seconds=12.5 if storm else 0.0,
+    )  # fmt: skip
+
+
+def test_a_storm_is_held_against_the_same_round_without_it() -> None:
+    """The ratio of each round, its median against the target; what was refused, by the second."""
+    stormed = {"202": 1250, "429": 11_250}
+    rounds = [
+        {Beside.NOBODY: _beside(alone, {}), Beside.STORM: _beside(beside, stormed)}
+        for alone, beside in ((10.0, 12.0), (40.0, 44.0), (10.0, 30.0))
+    ]
+    run = RatesRun(bystander_per_s=100, limit_per_s=100, storm_per_s=1000, rounds=rounds)
+    summary = summarise_rates(run)
+    assert (summary.p99_ratio.low, summary.p99_ratio.median, summary.p99_ratio.high) == pytest.approx((1.1, 1.2, 3.0))
+    assert summary.refused_per_s.median == 900
+    assert [target.met for target in summary.targets] == [True]
+    worse = replace(run, rounds=rounds[2:])
+    assert [target.met for target in summarise_rates(worse).targets] == [False]
+    printed = io.StringIO()
+    facts = {"machine": machine(), "commit": commit()}
+    print_rates(Console(file=printed, width=160), run, summary, "tigerbeetle", facts)
+    assert "1.20 (1.10-3.00)" in printed.getvalue()
+    assert "900/s" in printed.getvalue()
