@@ -13,6 +13,7 @@ from shared.streams import group as calls
 from shared.streams.accept import AcceptStatus, accept
 from shared.streams.client import connect
 from shared.streams.group import Release
+from shared.streams.rate import RateLimit, take
 from shared.streams.verdicts import DeadLetter, Done
 from tests.integration.streams.scene import (
     EPOCH,
@@ -76,3 +77,11 @@ async def test_a_whole_life_runs_in_one_slot(node: Redis) -> None:
     assert await dead_letters.redrive(node, STREAM, record.entry_id) is True
     assert await calls.retire_consumer(node, B) is True
     assert len(await stream_entries(node, RESULTS)) == 2
+
+
+async def test_the_rates_of_a_key_and_its_users_are_counted_in_one_slot(node: Redis) -> None:
+    """Whichever slot that is."""
+    for key in ("shop", "bank"):
+        limit = RateLimit(requests=4, per_s=60, per_user_requests=2)
+        verdicts = await take(node, service_key=key, limit=limit, users=["ann", "ann", "ann", "bob", None, None])
+        assert [verdict.passes for verdict in verdicts] == [True, True, False, True, True, False]
