@@ -1,8 +1,8 @@
 """The section about rates: what a key feels of another one that sends ten times what it may.
 
 A bystander posts payments over HTTP at a steady rate, each timed from due to answered. Once it is alone; once another
-key storms beside it, whose rate lets a tenth through. Both are measured in every round, in an order that turns, and
-every payment that was accepted, of either key, must settle once.
+key posts beside it what its rate allows; once that key storms, and its rate lets a tenth through. All are measured in
+every round, in an order that turns, and every payment that was accepted, of either key, must settle once.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -32,6 +32,8 @@ class Beside(StrEnum):
     """Who else is there while the bystander is measured."""
 
     NOBODY = "nobody"
+    LIMIT = "limit"
+    """A key that sends what it may, evenly."""
     STORM = "storm"
     """A key that sends ten times what it may."""
 
@@ -44,8 +46,8 @@ class RatesMeasured:
         accepted: the bystander's payments, all of them.
         cpu_s: CPU seconds by role.
         others_cores: how many cores were busy on average with something that is not ours.
-        storm: answers to the storm by status; empty where there was none.
-        storm_seconds: how long those were counted.
+        other: answers to the other key by status; empty where there was none.
+        other_seconds: how long those were counted.
     """
 
     seconds: float
@@ -54,8 +56,8 @@ class RatesMeasured:
     p99_ms: float
     cpu_s: Mapping[str, float]
     others_cores: float
-    storm: Mapping[str, int]
-    storm_seconds: float
+    other: Mapping[str, int]
+    other_seconds: float
 
 
 RatesRound = Mapping[Beside, RatesMeasured]
@@ -92,6 +94,14 @@ async def measure_rates(stage: Stage, show: Show) -> RatesRun:
     return RatesRun(BYSTANDER_PER_S, LIMIT_PER_S, LIMIT_PER_S * TIMES, rounds)
 
 
+def turned(number: int) -> list[Beside]:
+    """Return the cases of a round, in an order that turns with its number, and every second round backwards."""
+    order = [*Beside]
+    shift = (number - 1) % len(order)
+    moved = [*order[shift:], *order[:shift]]
+    return moved if number % 2 else moved[::-1]
+
+
 @dataclass(frozen=True, slots=True)
 class _Section:
     stage: Stage
@@ -100,9 +110,8 @@ class _Section:
     show: Show
 
     async def round(self, number: int) -> RatesRound:
-        """Measure the bystander alone and beside the storm."""
-        order = [*Beside] if number % 2 else [*Beside][::-1]
-        return {beside: await self._measure(number, beside) for beside in order}
+        """Measure the bystander alone, beside a key within its limit and beside a storm."""
+        return {beside: await self._measure(number, beside) for beside in turned(number)}
 
     async def _measure(self, number: int, beside: Beside) -> RatesMeasured:
         stage = self.stage
@@ -124,7 +133,7 @@ class _Section:
         deltas = last["deltas"]
         accepted = last["accepted"]
         if stormed is not None:
-            if not ended["statuses"].get(str(TOO_MANY)):
+            if beside is Beside.STORM and not ended["statuses"].get(str(TOO_MANY)):
                 raise BenchFailed("a storm of which nothing was refused")
             deltas = [one + other for one, other in zip(deltas, stormed["deltas"], strict=True)]
             accepted += stormed["accepted"]
@@ -133,11 +142,12 @@ class _Section:
 
     @asynccontextmanager
     async def _storming(self, name: str, phase: Phase, beside: Beside) -> AsyncIterator[Child | None]:
-        """Run a storm until it is told to stop."""
+        """Run the other key until it is told to stop."""
         if beside is Beside.NOBODY:
             yield None
             return
-        endless = replace(phase, rate=LIMIT_PER_S * TIMES, seconds=_STORM_S_MAX)
+        rate = LIMIT_PER_S * (TIMES if beside is Beside.STORM else 1)
+        endless = replace(phase, rate=rate, seconds=_STORM_S_MAX)
         config = replace(self._config(f"storm-{name}", self.storm, endless, {}), refusable=True)
         async with child("bench.steady_feed", config, logs=self.stage.logs, name="storm") as storm:
             await storm.until("begin")
@@ -174,7 +184,7 @@ class _Section:
         )
 
 
-def _measured(end: Event, storm: Event) -> RatesMeasured:
+def _measured(end: Event, other: Event) -> RatesMeasured:
     spent = dict(end["cpu_s"])
     others = spent.pop(OTHERS)
     return RatesMeasured(
@@ -184,6 +194,6 @@ def _measured(end: Event, storm: Event) -> RatesMeasured:
         p99_ms=end["p99_ms"],
         cpu_s=spent,
         others_cores=others / end["seconds"],
-        storm=storm["statuses"],
-        storm_seconds=storm["seconds"],
+        other=other["statuses"],
+        other_seconds=other["seconds"],
     )

@@ -84,25 +84,25 @@ def print_rates(console: Console, run: RatesRun, summary: RatesSummary, ledger: 
 
 def _rates_table(run: RatesRun, summary: RatesSummary) -> Table:
     table = Table(
-        title=f"a key that posts {run.bystander_per_s}/s, alone and beside one that sends {run.storm_per_s}/s "
-        f"and may {run.limit_per_s}/s",
-        caption=f"from due to answered; ratio: to alone in the same round; {summary.refused_per_s.median:,.0f}/s of "
-        "the storm were refused; others: cores busy with something else",
+        title=f"a key that posts {run.bystander_per_s}/s, alone and beside one that may {run.limit_per_s}/s "
+        f"and sends that, or {run.storm_per_s}/s",
+        caption="from due to answered; storm: its p99 to this one's, in the same round; "
+        f"{summary.refused_per_s.median:,.0f}/s of the storm were refused; others: cores busy with something else",
         title_justify="left",
         title_style="bold",
         caption_justify="left",
     )
     table.add_column("beside", no_wrap=True)
-    for column in ("p50 ms", "p99 ms", "p99 min-max", "p99 ratio", "gateways' cores", "others"):
+    for column in ("p50 ms", "p99 ms", "p99 min-max", "storm", "gateways' cores", "others"):
         table.add_column(column, justify="right", no_wrap=True)
     for beside in Beside:
-        p99, ratio, others = summary.p99_ms[beside], summary.p99_ratio, summary.others_cores[beside]
+        p99, ratio, others = summary.p99_ms[beside], summary.p99_ratio.get(beside), summary.others_cores[beside]
         table.add_row(
             beside,
             f"{summary.p50_ms[beside].median:.1f}",
             f"{p99.median:.1f}",
             f"{p99.low:.1f}-{p99.high:.1f}",
-            "-" if beside is Beside.NOBODY else f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})",
+            "-" if ratio is None else f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})",
             f"{summary.gateway_cores[beside].median:.2f}",
             f"{others.low:.1f}-{others.high:.1f}",
         )

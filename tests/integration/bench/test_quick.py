@@ -59,8 +59,9 @@ def test_the_quick_benchmark_of_rates_refuses_the_storm_and_loses_none_of_either
     assert done.returncode == 0, done.stderr
     rates = json.loads(done.stdout)["rates"]
     (found,) = rates["rounds"]
-    assert set(found) == set(rates["summary"]["p99_ms"]) == {"nobody", "storm"}
+    assert set(found) == set(rates["summary"]["p99_ms"]) == {"nobody", "limit", "storm"}
     assert all(one["accepted"] > 0 and one["p99_ms"] > 0 for one in found.values())
-    assert found["nobody"]["storm"] == {}
-    assert found["storm"]["storm"]["429"] > found["storm"]["storm"]["202"]
+    assert found["nobody"]["other"] == {}
+    assert found["storm"]["other"]["429"] > found["storm"]["other"]["202"]
+    assert found["limit"]["other"]["202"] > found["limit"]["other"].get("429", 0)
     assert [path.name.endswith("-rates.json") for path in tmp_path.iterdir()] == [True]

@@ -16,6 +16,7 @@ from bench.machine import commit, cpu_model, machine
 from bench.main import turned
 from bench.options import Options, quick
 from bench.rates import Beside, RatesMeasured, RatesRun
+from bench.rates import turned as beside_turned
 from bench.report import print_rates, print_report
 from bench.results import document, write
 from bench.sections import Measured, Pipeline, SectionResult, read_measured
@@ -187,29 +188,42 @@ def test_the_tables_show_every_pipeline_role_and_target(ledger: str, named: bool
     assert "1.5 cores were busy with something else" in text
 
 
-def _beside(p99_ms: float, storm: dict[str, int]) -> RatesMeasured:
+def _beside(p99_ms: float, other: dict[str, int]) -> RatesMeasured:
     return RatesMeasured(
         seconds=10.0, accepted=1000, p50_ms=2.0, p99_ms=p99_ms, cpu_s={"gateway": 2.5}, others_cores=0.1,
-        storm=storm, storm_seconds=12.5 if storm else 0.0,
+        other=other, other_seconds=12.5 if other else 0.0,
     )  # fmt: skip
 
 
 def test_a_storm_is_held_against_the_same_round_without_it() -> None:
-    """The ratio of each round, its median against the target; what was refused, by the second."""
-    stormed = {"202": 1250, "429": 11_250}
+    """The ratios of each round, their medians against the target; what was refused, by the second."""
     rounds = [
-        {Beside.NOBODY: _beside(alone, {}), Beside.STORM: _beside(beside, stormed)}
-        for alone, beside in ((10.0, 12.0), (40.0, 44.0), (10.0, 30.0))
+        {
+            Beside.NOBODY: _beside(alone, {}),
+            Beside.LIMIT: _beside(limit, {"202": 1250}),
+            Beside.STORM: _beside(storm, {"202": 1250, "429": 11_250}),
+        }
+        for alone, limit, storm in ((10.0, 12.0, 12.0), (40.0, 40.0, 44.0), (10.0, 15.0, 30.0))
     ]
     run = RatesRun(bystander_per_s=100, limit_per_s=100, storm_per_s=1000, rounds=rounds)
     summary = summarise_rates(run)
-    assert (summary.p99_ratio.low, summary.p99_ratio.median, summary.p99_ratio.high) == pytest.approx((1.1, 1.2, 3.0))
+    alone, limit = summary.p99_ratio[Beside.NOBODY], summary.p99_ratio[Beside.LIMIT]
+    assert (alone.low, alone.median, alone.high) == pytest.approx((1.1, 1.2, 3.0))
+    assert (limit.low, limit.median, limit.high) == pytest.approx((1.0, 1.1, 2.0))
     assert summary.refused_per_s.median == 900
-    assert [target.met for target in summary.targets] == [True]
+    assert [target.met for target in summary.targets] == [True, True]
     worse = replace(run, rounds=rounds[2:])
-    assert [target.met for target in summarise_rates(worse).targets] == [False]
+    assert [target.met for target in summarise_rates(worse).targets] == [False, False]
     printed = io.StringIO()
     facts = {"machine": machine(), "commit": commit()}
     print_rates(Console(file=printed, width=160), run, summary, "tigerbeetle", facts)
     assert "1.20 (1.10-3.00)" in printed.getvalue()
     assert "900/s" in printed.getvalue()
+
+
+def test_the_cases_of_a_round_take_turns() -> None:
+    """Each comes first, and each comes before each other one."""
+    orders = [beside_turned(number) for number in range(1, 7)]
+    assert all(set(order) == set(Beside) for order in orders)
+    assert {order[0] for order in orders} == set(Beside)
+    assert sum(order.index(Beside.STORM) < order.index(Beside.NOBODY) for order in orders) == 3
