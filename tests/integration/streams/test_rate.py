@@ -73,6 +73,9 @@ async def test_a_window_is_small_is_forgotten_by_itself_and_is_not_written_to_di
     before = await client.info("persistence")
     offset = (await client.info("replication"))["master_repl_offset"]
     await passes(client, *["ann"] * 200)
+    changes = (await client.info("persistence"))["rdb_changes_since_last_save"]
+    assert await passes(client, *["ann"] * 200) == [False] * 200
+    assert (await client.info("persistence"))["rdb_changes_since_last_save"] == changes
     assert (await client.info("persistence"))["aof_current_size"] == before["aof_current_size"]
     assert (await client.info("replication"))["master_repl_offset"] == offset
     for name in (keys.rate("shop", 3600), keys.rate("shop", 3600, "ann")):
