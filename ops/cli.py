@@ -17,6 +17,7 @@ from ops.commands import (
     keys,
     psp,
     recover,
+    rules,
     sign,
     stack,
     streams,
@@ -50,6 +51,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(intents.app, name="intent")
 app.add_typer(psp.app, name="psp")
+app.add_typer(rules.app, name="rules")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(streams.app, name="streams")

@@ -6,7 +6,7 @@ module must never lift a pause that nobody asked to lift, and never mark a slot 
 
 import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -15,6 +15,8 @@ from redis.asyncio import Redis
 
 from ops.audit import audit
 from ops.refusals import Refused
+from ops.rules import change
+from ops.rules.difference import Edit
 from ops.statements import statement
 from ops.stores import OpenStores
 from orchestrator.accounts import OpenAccounts, open_accounts
@@ -144,13 +146,15 @@ async def pause(pool: Pool, redis: Redis, *, psp: str, operation: str, reason: s
     _check_reason(reason)
     with database():
         async with pool.acquire() as connection, connection.transaction():
-            before = await connection.fetchval(
-                "SELECT 1 FROM pm.psp_control WHERE psp = $1 AND operation = $2", psp, operation
-            )
+            under_way = await change.begin(connection)
+            before = under_way.live.get(("switch", f"{psp}:{operation}"))
             made = await connection.fetchrow(statement("pause_psp"), psp, operation, reason, actor)
             if made is None:
                 raise Refused(_unknown(psp, operation), code="unknown_psp")
             await audit(connection, actor=actor, action="psp.pause", target=f"{psp} {operation}", reason=reason)
+            after = {"psp": psp, "operation": operation, "reason": reason}
+            edit = Edit("switch", f"{psp}:{operation}", before.body if before else None, after)
+            await change.record(under_way, [edit], actor=actor, reason=reason)
     try:
         with server():
             who = "_".join(made["paused_by"].split())
@@ -172,17 +176,40 @@ async def resume(pool: Pool, redis: Redis, *, psp: str, operation: str, reason: 
         async with pool.acquire() as connection, connection.transaction():
             if await connection.fetchval("SELECT 1 FROM pm.psp WHERE psp = $1", psp) is None:
                 raise Refused(_unknown(psp, WHOLE_PSP), code="unknown_psp")
+            under_way = await change.begin(connection)
+            before = under_way.live.get(("switch", f"{psp}:{operation}"))
             ended = await connection.fetchval(
                 "DELETE FROM pm.psp_control WHERE psp = $1 AND operation = $2 RETURNING 1", psp, operation
             )
             if ended is not None:
                 await audit(connection, actor=actor, action="psp.resume", target=f"{psp} {operation}", reason=reason)
+                edit = Edit("switch", f"{psp}:{operation}", before.body if before else None, None)
+                await change.record(under_way, [edit], actor=actor, reason=reason)
     try:
         with server():
             await control.resume(redis, psp, operation)
     except (Transient, OutcomeUnknown):
         return Switched(psp, operation, ended is not None, told=False)
     return Switched(psp, operation, ended is not None, told=True)
+
+
+async def tell_switches(pool: Pool, redis: Redis, edits: Iterable[Edit]) -> bool:
+    """Tell Redis at once of the switches among edits that are in force; say whether it has heard."""
+    switches = [edit for edit in edits if edit.kind == "switch"]
+    try:
+        for edit in switches:
+            psp, _, operation = edit.name.partition(":")
+            with database():
+                row = await pool.fetchrow(statement("read_pause"), psp, operation)
+            with server():
+                if row is None:
+                    await control.resume(redis, psp, operation)
+                else:
+                    who = "_".join(row["paused_by"].split())
+                    await control.pause(redis, psp, operation, who=who, at_ms=row["paused_ms"])
+    except (Transient, OutcomeUnknown):
+        return False
+    return True
 
 
 async def list_psps(pool: Pool, redis: Redis) -> list[PspRow]:

@@ -1,0 +1,1 @@
+"""Change control of rules: files that people write, what is wrong with them, what they would change, and the change."""
