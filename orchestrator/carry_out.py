@@ -12,7 +12,6 @@ from typing import Final
 from uuid import UUID
 
 from orchestrator.metrics import IntakeMetrics
-from orchestrator.plan import Refusal, limit_refusal
 from orchestrator.records import Allowance, Held, Job, Movement, Record, Stored, read_intents, record_decisions
 from orchestrator.saga import decide
 from shared.contracts import Action, JobMessage
@@ -27,6 +26,7 @@ from shared.ledger.port import Ledger
 from shared.ledger.submit import Chain, Outcome, submit_chains
 from shared.plans import Leg, LimitUse, Plan, PlanKind
 from shared.psp import Manifest
+from shared.rules.refusals import Refusal, limit_refusal
 from shared.states import IntentState
 
 DEADLINE_S: Final = 60

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from orchestrator.plan import Refusal
 from orchestrator.records import Connection, Stored, read_intents, statement
 from shared.contracts import IntentMessage
 from shared.db.pool import Pool
 from shared.errors import require
 from shared.ids import IntentId, unix_ms_of
 from shared.plans import Dispatch, Plan, write_plan
+from shared.rules.refusals import Refusal
 from shared.states import Funds, IntentState
 
 

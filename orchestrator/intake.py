@@ -17,9 +17,9 @@ from orchestrator.accounts import OpenAccounts, open_accounts
 from orchestrator.carry_out import CarryOut
 from orchestrator.drafts import Draft, record_drafts
 from orchestrator.legs import accounts_named
-from orchestrator.plan import Refusal, plan_operation, subject_of
+from orchestrator.plan import plan_operation, subject_of
 from orchestrator.records import read_intents
-from orchestrator.velocity import UNWATCHED, VELOCITY_EXCEEDED, Watch, watch
+from orchestrator.velocity import UNWATCHED, Watch, watch
 from shared.accounts import Account, parse_account
 from shared.contracts import (
     Envelope,
@@ -39,6 +39,7 @@ from shared.ledger.port import Ledger
 from shared.operations import Operation
 from shared.rules.book import RuleBook
 from shared.rules.choice import Channels
+from shared.rules.refusals import Refusal, too_fast, velocity_fault
 from shared.states import IntentState
 from shared.streams import keys
 from shared.streams.verdicts import DeadLetter, Done, Entry, HandBack, Verdict
@@ -147,11 +148,9 @@ class Intake:
 
 def _refused_by(seen: Watch) -> Refusal | None:
     if seen.fault is not None:
-        rule = {"rule": seen.fault.rule, "version": seen.fault.version}
-        return Refusal("velocity_rule_failed", f"velocity rule {seen.fault}", rule)
+        return velocity_fault(seen.fault)
     if seen.refused_by is not None:
-        rule = {"rule": seen.refused_by.name, "version": seen.refused_by.version}
-        return Refusal(VELOCITY_EXCEEDED, "too many payments, or too much, within a short time", rule)
+        return too_fast(seen.refused_by.name, seen.refused_by.version)
     return None
 
 

@@ -2,48 +2,29 @@
 
 ::
 
-    route → channel → fees → limits → legs
+    terms (route → channel → fees → limits) → legs
 
 The plan is written down before it is carried out, and carried out byte for byte: whatever the configuration says
 by then, a redelivered intent submits the plan that was stored. This module must never touch a store or a clock.
 """
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.legs import child_legs, destination, holder_of, internal_legs, topup_legs, withdrawal_legs
 from orchestrator.references import reference_for
 from shared.contracts import IntentMessage
-from shared.errors import BadInput
+from shared.errors import BadInput, violated
 from shared.ids import LEGS_PER_PLAN_MAX, IntentId, unix_ms_of
 from shared.ledger.limits import LEGS_A_LIMIT
-from shared.money import Money, currency
-from shared.operations import Adjustment, ChildOperation, Operation, P2PTransfer, QpTopup
-from shared.plans import Dispatch, LimitUse, Plan, PlanKind
+from shared.operations import Adjustment, ChildOperation, Operation, P2PTransfer
+from shared.plans import Dispatch, Plan, PlanKind
 from shared.rules.book import RuleBook
-from shared.rules.choice import Channels, Choice, NoChannel, choose
-from shared.rules.fees import Quote
-from shared.rules.limits import LIMIT_EXCEEDED, LimitReached
-from shared.rules.model import RuleFault, Subject
-
-FEE_RULE_FAILED = "fee_rule_failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why an operation is refused before any money is touched: a stable code, a sentence, and `data` for programs."""
-
-    code: str
-    detail: str
-    data: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def data_json(self) -> str | None:
-        """The data as JSON text, None where there is none."""
-        return json.dumps(self.data) if self.data else None
+from shared.rules.choice import Channels
+from shared.rules.model import Subject
+from shared.rules.refusals import Refusal, not_open
+from shared.rules.terms import MONEY_IN, NoTerms, Terms, terms_of
 
 
 def subject_of(operation: Operation, intent: IntentId, message: IntentMessage) -> Subject:
@@ -80,76 +61,23 @@ def plan_operation(
         channels: the PSPs, and whether they take anything on.
     """
     operation = message.operation
-    subject = subject_of(operation, intent, message)
-    choice = choose(book.routes, subject, intent, channels)
-    if isinstance(choice, NoChannel):
-        return Refusal(choice.code, choice.detail)
-    subject = replace(subject, channel=choice.route.channel)
-    quote = Quote(subject.amount_minor) if isinstance(operation, Adjustment) else book.quote(subject)
-    if isinstance(quote, RuleFault):
-        return Refusal(FEE_RULE_FAILED, f"fee rule {quote}", {"rule": quote.rule, "version": quote.version})
-    limits = () if isinstance(operation, Adjustment) else book.limit_uses(subject)
-    if isinstance(limits, LimitReached):
-        return beyond_limit(limits, subject)
+    terms = terms_of(subject_of(operation, intent, message), intent=intent, book=book, channels=channels)
+    if isinstance(terms, NoTerms):
+        return terms.refusal
     try:
         plan = (
-            _internal(operation, choice, quote)
+            _internal(operation, terms)
             if isinstance(operation, P2PTransfer | Adjustment)
-            else _through_psp(operation, intent, choice, quote)
+            else _through_psp(operation, intent, terms)
         )
     except BadInput as error:
         return Refusal(error.code, str(error))
-    return _checked(replace(plan, limits=limits, passed_over=choice.passed_over), is_open)
+    return _checked(replace(plan, limits=terms.limits, passed_over=terms.choice.passed_over), is_open)
 
 
 def plan_child(operation: ChildOperation) -> Plan:
     """Plan an intent that a PSP's payment opened: no route decides about money that has moved already."""
     return Plan(operation.psp.upper(), 0, 0, child_legs(operation))
-
-
-def limit_refusal(use: LimitUse, ccy: str, *, left: int) -> Refusal:
-    """Say which limit refused an intent, what is left of it, and when it begins anew."""
-    period = use.account.rpartition(":")[2]
-    resets_at = _time(use.resets_ms)
-    of_what = _units(use.measure, use.cap, ccy)
-    detail = (
-        f"limit {use.rule}: {of_what} may be used in {period}, {_units(use.measure, left, ccy)} is left; "
-        f"it begins anew at {resets_at}"
-    )
-    data = {
-        "rule": use.rule,
-        "version": use.version,
-        "measure": use.measure,
-        "period": period,
-        "cap": use.cap,
-        "left": left,
-        "resets_at": resets_at,
-    }
-    return Refusal(LIMIT_EXCEEDED, detail, {"limit": data})
-
-
-def beyond_limit(reached: LimitReached, subject: Subject) -> Refusal:
-    """Say which limit an intent is beyond by itself, whatever else was used of it."""
-    cap = _units(reached.measure, reached.cap, subject.currency)
-    resets_at = None if reached.resets_ms is None else _time(reached.resets_ms)
-    data = {
-        "rule": reached.rule,
-        "version": reached.version,
-        "measure": reached.measure,
-        "period": reached.period,
-        "cap": reached.cap,
-        "resets_at": resets_at,
-    }
-    when = "at once" if resets_at is None else f"in {reached.period}, and no more before {resets_at}"
-    return Refusal(LIMIT_EXCEEDED, f"limit {reached.rule}: no more than {cap} may be used {when}", {"limit": data})
-
-
-def _units(measure: str, units: int, ccy: str) -> str:
-    return str(Money(units, currency(ccy))) if measure == "amount" else f"{units} intents"
-
-
-def _time(unix_ms: int) -> str:
-    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _checked(plan: Plan, is_open: Callable[[str], bool]) -> Plan | Refusal:
@@ -158,31 +86,27 @@ def _checked(plan: Plan, is_open: Callable[[str], bool]) -> Plan | Refusal:
         return Refusal("plan_too_long", f"the plan would need {legs} legs; {LEGS_PER_PLAN_MAX} are allowed")
     for name in dict.fromkeys(name for leg in plan.legs for name in (leg.debit, leg.credit)):
         if not is_open(name):
-            return Refusal("unknown_account", f"no account named {name} has been opened")
+            return not_open(name)
     return plan
 
 
-def _internal(operation: P2PTransfer | Adjustment, choice: Choice, quote: Quote) -> Plan:
-    route = choice.route
+def _internal(operation: P2PTransfer | Adjustment, terms: Terms) -> Plan:
+    route, quote = terms.choice.route, terms.quote
     return Plan(route.channel, route.id, route.version, internal_legs(operation, quote), fees=quote.fees)
 
 
-def _through_psp(operation: Any, intent: IntentId, choice: Choice, quote: Quote) -> Plan:
+def _through_psp(operation: Any, intent: IntentId, terms: Terms) -> Plan:
     """Plan what is held for a PSP to pay out, or what a PSP is to be paid for us."""
-    route, manifest = choice.route, choice.manifest
-    if manifest is None:
-        raise BadInput("no channel carries this operation at present", code="no_route")
-    money_in = isinstance(operation, QpTopup)
+    route, manifest, quote = terms.choice.route, terms.choice.manifest, terms.quote
+    if manifest is None or terms.psp_amount_minor is None:
+        violated(f"intent {intent}: a channel without a PSP was chosen for {operation.operation_type}")
+    money_in = operation.operation_type in MONEY_IN
     legs = topup_legs if money_in else withdrawal_legs
-    asked_minor = quote.payer_pays_minor if money_in else quote.payee_gets_minor
-    rules = manifest.operations[operation.operation_type]
-    if not rules.min_minor <= asked_minor <= rules.max_minor:
-        raise BadInput("with its fees the amount lies outside what the channel carries", code="amount_out_of_range")
     dispatch = Dispatch(
         psp=manifest.psp,
         operation=operation.operation_type,
         reference=reference_for(intent, 1, manifest.reference),
-        amount_minor=asked_minor,
+        amount_minor=terms.psp_amount_minor,
         currency=operation.currency,
         destination=destination(operation),
         test_scenario=operation.test_scenario,

@@ -19,8 +19,6 @@ from shared.ids import IntentId
 from shared.rules.book import RuleBook
 from shared.rules.model import Per, RuleFault, Subject, VelocityAction, VelocityRule
 
-VELOCITY_EXCEEDED: Final = "velocity_exceeded"
-
 
 @dataclass(frozen=True, slots=True)
 class Watch:

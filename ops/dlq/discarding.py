@@ -19,7 +19,6 @@ from ops.dlq.contents import Content, Unreadable, intent_of, read_content
 from ops.dlq.reach import Reach, reading_redis
 from ops.statements import statement
 from orchestrator.drafts import Draft, record_drafts
-from orchestrator.plan import Refusal
 from orchestrator.records import Record, Stored, read_intents, record_decisions
 from orchestrator.saga import Decision
 from shared.contracts import Action, IntentMessage, JobMessage, OpenAccountMessage, Outcome, ResultMessage
@@ -29,6 +28,7 @@ from shared.ids import IntentId, parse_intent_id, partition_of
 from shared.ledger.outcome import ChainOutcome
 from shared.ledger.planned import first_chain
 from shared.ledger.submit import burn_attempt
+from shared.rules.refusals import Refusal
 from shared.sealing import KeyRing, seal
 from shared.states import TERMINAL, Funds, IntentState
 from shared.streams import keys

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from orchestrator.plan import Refusal, plan_operation
+from orchestrator.plan import plan_operation
 from orchestrator.records import read_intents
 from shared.errors import InvariantViolation, OutcomeUnknown
 from shared.ids import ATTEMPT_MAX, LEG_MAX, IntentId, Phase, intent_id, transfer_id
@@ -15,6 +15,7 @@ from shared.ledger.submit import burn_attempt
 from shared.plans import Leg
 from shared.rules.book import RuleBook
 from shared.rules.calendar import BusinessCalendar
+from shared.rules.refusals import Refusal
 from shared.rules.routes import Route
 from shared.streams.verdicts import Done, HandBack
 from tests.channels import FixedChannels

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.plan import Refusal, plan_operation
+from orchestrator.plan import plan_operation
 from shared.contracts import IntentMessage
 from shared.errors import InvariantViolation
 from shared.ids import intent_id
@@ -16,6 +16,7 @@ from shared.operations import Adjustment, P2PTransfer
 from shared.plans import PLAN_VERSION, Plan, read_plan, write_plan
 from shared.rules.book import RuleBook
 from shared.rules.calendar import BusinessCalendar
+from shared.rules.refusals import Refusal
 from shared.rules.routes import Route, candidates
 from tests.channels import FixedChannels
 
