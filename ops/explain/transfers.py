@@ -9,6 +9,7 @@ from uuid import UUID
 import tigerbeetle as tb
 
 from shared.ids import account_id, split_transfer_id
+from shared.ledger.accounts import LIMITS_LEDGER
 from shared.ledger.codes import LegCode
 from shared.ledger.port import CHAIN_EVENTS_MAX, Ledger
 from shared.timeline.story import Fact, Known
@@ -39,7 +40,11 @@ def names_of(known: Known) -> dict[int, str]:
 
 
 def transfer_facts(intent: UUID, transfers: Sequence[tb.Transfer], names: Mapping[int, str]) -> list[Fact]:
-    """Tell transfers one by one; of a hold also what has become of it."""
+    """Tell transfers of money one by one; of a hold also what has become of it.
+
+    What an intent uses of allowances is in its chain too; that is told with its plan.
+    """
+    transfers = [transfer for transfer in transfers if transfer.ledger != LIMITS_LEDGER]
     ended = {transfer.pending_id: transfer for transfer in transfers if transfer.pending_id}
     held = {transfer.id: transfer for transfer in transfers}
     return [_fact(intent, one, ended.get(one.id), held.get(one.pending_id, one), names) for one in transfers]

@@ -15,6 +15,8 @@ from shared.rules.model import LimitRule, Subject
 
 Measure = Literal["amount", "count"]
 LIMIT_EXCEEDED: Final = "limit_exceeded"
+AT_ONCE: Final = "transaction"
+"""In the place of a period, where the amount of one intent is beyond what may go at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def uses(
             continue
         most = rule.transaction_max_minor
         if most is not None and subject.amount_minor > most:
-            return LimitReached(rule.name, rule.version, "transaction", "amount", most, None)
+            return LimitReached(rule.name, rule.version, AT_ONCE, "amount", most, None)
         for measure, cap, period in _caps(rule, day, month):
             units = subject.amount_minor if measure == "amount" else 1
             account = account_name(subject.holder, subject.currency, rule.name, measure, period)

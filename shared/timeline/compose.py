@@ -12,6 +12,7 @@ from typing import Any, Final
 from shared.ids import IntentId, unix_ms_of
 from shared.ledger.codes import LegCode
 from shared.money import Money, currency
+from shared.rules.limits import AT_ONCE
 from shared.states import IntentState
 from shared.timeline.effects import effects_of
 from shared.timeline.outlook import outlook
@@ -28,6 +29,7 @@ _MEANINGS: Final = {
     IntentState.REJECTED: "refused, no money was held",
     IntentState.DUPLICATE: "another name for an earlier intent",
 }
+_TIMINGS: Final = {"PRE": "on top", "POST": "out of the amount"}
 _DOES: Final = {"move": "moves", "hold": "holds", "post": "posts", "void": "gives back"}
 _RANKS: Final = (
     "accepted", "plan", "reference", "state", "ledger", "movement", "outbox", "permit", "psp", "callback", "verdict",
@@ -124,13 +126,40 @@ def _plan(fact: Fact) -> Iterable[Event]:
     legs = body["legs"] or []
     route = body.get("route") or {}
     chosen = f"by route {route['id']}, version {route['version']}" if route.get("id") else "by no route"
+    over = route.get("passed_over") or []
+    instead = f" instead of {', '.join(f'{channel} ({reason})' for channel, reason in over)}" if over else ""
     verb = {"hold": "holds", "credit": "will credit, once paid,"}.get(body.get("kind") or "", "moves")
     asks = f"; asks {body['psp']} for {body['operation']} as {body['reference']}" if body.get("psp") else ""
-    text = f"attempt {body['attempt']} goes through {body['channel']} ({chosen}): {verb} {_way(legs)}{asks}"
+    channel = f"{body['channel']}{instead}"
+    text = f"attempt {body['attempt']} goes through {channel} ({chosen}): {verb} {_way(legs)}{asks}{_ruled(body)}"
     yield Event(fact.at, "plan", text, _without(body, "burned_at"))
     if body.get("burned_at"):
         burned = datetime.fromisoformat(body["burned_at"])
         yield Event(burned, "plan", f"attempt {body['attempt']} is burned: nothing of it can ever move", body)
+
+
+def _ruled(body: Mapping[str, Any]) -> str:
+    """Tell the fees that a plan charges and the allowances that it uses."""
+    fees = [
+        f"{_amount(amount, beneficiary)} to {beneficiary} {_TIMINGS.get(timing, timing)} by {rule} version {version}"
+        for rule, version, timing, amount, beneficiary in body.get("fees") or ()
+    ]
+    uses = [
+        f"{_units(measure, units, account)} of {_units(measure, cap, account)} in {account.rpartition(':')[2]}"
+        f" by {rule} version {version}"
+        for rule, version, measure, account, units, cap, _ in body.get("limits") or ()
+    ]
+    told = [f"; fees: {', '.join(fees)}" if fees else "", f"; allowances: {', '.join(uses)}" if uses else ""]
+    return "".join(told)
+
+
+def _units(measure: str, units: int, allowance: str) -> str:
+    """Write what is used of an allowance, whose name has its currency in fourth place."""
+    return (
+        money({"amount_minor": units, "currency": allowance.split(":")[3]})
+        if measure == "amount"
+        else f"{units} intents"
+    )
 
 
 def _way(legs: list[list[Any]]) -> str:
@@ -152,9 +181,28 @@ def _amount(amount_minor: int, account: str) -> str:
 
 def _step(fact: Fact) -> Iterable[Event]:
     body = fact.body
-    why = f" because of {body['error']}" if body.get("error") else ""
+    why = f" because of {body['error']}{_by(body)}" if body.get("error") else ""
     meaning = _MEANINGS.get(body["to_state"], "")
-    yield Event(fact.at, "state", f"{body['from_state']} → {body['to_state']}{why}: {meaning}", body)
+    watchers = body.get("monitored_by") or []
+    watched = ", ".join(f"{one['rule']} version {one['version']}" for one in watchers)
+    to_watch = f"; to be watched, by {watched}" if watched else ""
+    text = f"{body['from_state']} → {body['to_state']}{why}: {meaning}{to_watch}"
+    yield Event(fact.at, "state", text, _without(body))
+
+
+def _by(body: Mapping[str, Any]) -> str:
+    """Tell which rule refused, and of a limit what was left of it and when it begins anew."""
+    limit = body.get("limit")
+    if not limit:
+        return f" by {body['rule']} version {body['version']}" if body.get("rule") else ""
+
+    def units(count: int) -> str:
+        return money({**body, "amount_minor": count}) if limit["measure"] == "amount" else f"{count} intents"
+
+    left = f"{units(limit['left'])} left of " if limit.get("left") is not None else "at most "
+    anew = f", anew at {limit['resets_at']}" if limit.get("resets_at") else ""
+    when = "at once" if limit["period"] == AT_ONCE else f"in {limit['period']}"
+    return f" by {limit['rule']} version {limit['version']} ({left}{units(limit['cap'])} {when}{anew})"
 
 
 def _movement(fact: Fact) -> Iterable[Event]:

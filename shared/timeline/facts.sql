@@ -11,13 +11,19 @@
 UNION ALL
 (SELECT a.intent_id, 'plan', a.created_at, jsonb_build_object(
      'attempt', a.attempt, 'burned_at', a.burned_at, 'channel', a.plan -> 'channel', 'route', a.plan -> 'route',
-     'kind', a.plan -> 'kind', 'legs', a.plan -> 'legs', 'psp', a.plan #> '{dispatch,psp}',
+     'kind', a.plan -> 'kind', 'legs', a.plan -> 'legs', 'fees', a.plan -> 'fees', 'limits', a.plan -> 'limits',
+     'psp', a.plan #> '{dispatch,psp}',
      'operation', a.plan #> '{dispatch,operation}', 'reference', a.plan #> '{dispatch,reference}'
  )
  FROM pm.intent_attempt AS a WHERE a.intent_id = ANY ($1))
 UNION ALL
 (SELECT e.intent_id, 'step', e.at, jsonb_build_object(
-     'seq', e.seq, 'from_state', e.from_state, 'to_state', e.to_state, 'error', e.detail -> 'error'
+     'seq', e.seq, 'from_state', e.from_state, 'to_state', e.to_state, 'error', e.detail -> 'error',
+     'limit', e.detail -> 'limit', 'rule', e.detail -> 'rule', 'version', e.detail -> 'version',
+     'monitored_by', e.detail -> 'monitored_by',
+     'currency', CASE WHEN e.detail -> 'limit' IS NOT NULL THEN (
+         SELECT i.currency FROM pm.intent AS i WHERE i.id = e.intent_id
+     ) END
  )
  FROM pm.intent_event AS e WHERE e.intent_id = ANY ($1))
 UNION ALL

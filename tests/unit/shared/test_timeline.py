@@ -278,6 +278,75 @@ def test_the_ledger_says_what_an_intent_does_to_accounts(
     assert "movement" not in [event.source for event in story.events]
 
 
+def test_a_plan_tells_its_rules() -> None:
+    """The channels passed over, every fee with who bears it, and what is used of which allowance."""
+    told = tell(
+        intent("AUTHORIZED", "held"),
+        plan(
+            route={"id": 3, "version": 2, "passed_over": [["BANK", "paused"], ["SLOW", "takes 900ms"]]},
+            fees=[["pre", 4, "PRE", 25, "fee:pre:THB"], ["post", 1, "POST", 5, "user:p:THB"]],
+            limits=[
+                ["day", 7, "amount", "limit:user:a:THB:day:amount:2026-01-31", 300, 1000, 0],
+                ["day", 7, "count", "limit:user:a:THB:day:count:2026-01-31", 1, 5, 0],
+            ],
+        ),
+    )
+    text = next(event.text for event in told.events if event.source == "plan")
+    assert "goes through IPPS instead of BANK (paused), SLOW (takes 900ms) (by route 3, version 2)" in text
+    assert (
+        "; fees: 0.25 THB to fee:pre:THB on top by pre version 4, 0.05 THB to user:p:THB out of the amount by" in text
+    )
+    assert "; allowances: 3.00 THB of 10.00 THB in 2026-01-31 by day version 7, 1 intents of 5 intents in" in text
+
+
+@pytest.mark.parametrize(
+    ("detail", "sentence"),
+    [
+        ({}, "because of x: refused"),
+        ({"rule": "bad", "version": 2}, "because of x by bad version 2: refused"),
+        (
+            {
+                "limit": {
+                    "rule": "day", "version": 2, "measure": "amount", "period": "2026-01-31", "cap": 1000, "left": 5,
+                    "resets_at": "2026-02-01T00:00:00Z",
+                },
+                "currency": "THB",
+            },
+            "by day version 2 (0.05 THB left of 10.00 THB in 2026-01-31, anew at 2026-02-01T00:00:00Z): refused",
+        ),
+        (
+            {
+                "limit": {
+                    "rule": "once", "version": 1, "measure": "amount", "period": "transaction", "cap": 1000,
+                    "resets_at": None,
+                },
+                "currency": "THB",
+            },
+            "by once version 1 (at most 10.00 THB at once): refused",
+        ),
+        (
+            {
+                "limit": {
+                    "rule": "day", "version": 1, "measure": "count", "period": "2026-01", "cap": 3, "left": 0,
+                    "resets_at": "2026-02-01T00:00:00Z",
+                },
+                "currency": "THB",
+            },
+            "by day version 1 (0 intents left of 3 intents in 2026-01, anew at",
+        ),
+        (
+            {"monitored_by": [{"rule": "a", "version": 1}, {"rule": "b", "version": 3}]},
+            "; to be watched, by a version 1, b version 3",
+        ),
+    ],
+)  # fmt: skip
+def test_a_step_tells_which_rule_refused_or_watches(detail: dict[str, Any], sentence: str) -> None:
+    """In words, with money as money."""
+    refused = fact("step", 1, seq=1, from_state="CREATED", to_state="REJECTED", error="x", **detail)
+    (text,) = [event.text for event in tell(intent("REJECTED"), refused).events if event.source == "state"]
+    assert sentence in text
+
+
 def test_without_the_ledger_what_is_held_follows_from_the_plan() -> None:
     """Of the payer's account alone."""
     (effect,) = tell(intent("AUTHORIZED", "held"), plan()).effects
