@@ -7,7 +7,7 @@ and is safe to repeat.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -33,6 +33,11 @@ class Draft:
     """The velocity rules, each with its version, that want it watched."""
 
     @property
+    def watchers(self) -> list[dict[str, object]]:
+        """The velocity rules that want it watched, for programs."""
+        return [{"rule": rule, "version": version} for rule, version in self.monitored_by]
+
+    @property
     def state(self) -> IntentState:
         """The state it is recorded in."""
         if self.alias_of is not None:
@@ -46,8 +51,16 @@ class Draft:
         return plan.dispatch if plan is not None else None
 
 
-async def record_drafts(pool: Pool, drafts: Sequence[Draft]) -> dict[UUID, Stored]:
-    """Write the drafts (PG 1) and return every intent as stored, by id.
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Drafts in the log: every intent as stored, by id, and those that are new there and are to be watched."""
+
+    stored: dict[UUID, Stored] = field(default_factory=dict)
+    monitored: tuple[Draft, ...] = ()
+
+
+async def record_drafts(pool: Pool, drafts: Sequence[Draft]) -> Recorded:
+    """Write the drafts (PG 1) and return what is stored.
 
     A draft whose idempotency key belongs to an earlier intent is recorded as that one's DUPLICATE, or REJECTED where
     the request differs.
@@ -56,7 +69,7 @@ async def record_drafts(pool: Pool, drafts: Sequence[Draft]) -> dict[UUID, Store
         InvariantViolation: an id is already in use for another request.
     """
     if not drafts:
-        return {}
+        return Recorded()
     async with pool.acquire() as connection, connection.transaction():
         settled = await _claim_references(connection, await _bind_keys(connection, drafts))
         new = await _insert(connection, settled)
@@ -64,7 +77,10 @@ async def record_drafts(pool: Pool, drafts: Sequence[Draft]) -> dict[UUID, Store
         stored = await read_intents(connection, [draft.id for draft in known]) if known else {}
         # Before the commit: a contradiction must leave nothing behind, least of all its idempotency key.
         _check_identity(known, stored)
-    return {draft.id: new.get(draft.id) or stored[draft.id][0] for draft in settled}
+    return Recorded(
+        {draft.id: new.get(draft.id) or stored[draft.id][0] for draft in settled},
+        tuple(draft for draft in settled if draft.id in new and draft.monitored_by and draft.alias_of is None),
+    )
 
 
 async def _bind_keys(connection: Connection, drafts: Sequence[Draft]) -> list[Draft]:
@@ -188,7 +204,7 @@ def _event(draft: Draft, refusal: Refusal | None) -> str | None:
         detail["error"] = refusal.code
         detail |= refusal.data
     if draft.monitored_by:
-        detail["monitored_by"] = [{"rule": rule, "version": version} for rule, version in draft.monitored_by]
+        detail["monitored_by"] = draft.watchers
     return json.dumps(detail) if detail else None
 
 

@@ -9,9 +9,9 @@ they exist, and records nothing twice. A batch that meets a store out of reach r
 module must never conclude anything from an absence.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestrator.accounts import OpenAccounts, open_accounts
 from orchestrator.carry_out import CarryOut
@@ -51,6 +51,10 @@ class Rules(Protocol):
     book: RuleBook
 
 
+Tell = Callable[[str, Sequence[Mapping[str, Any]]], Awaitable[None]]
+"""Tells events of a kind to whoever listens, and never fails."""
+
+
 @dataclass(slots=True)
 class _Batch:
     """What a batch asks for, by the position of its entry, and what has become of each."""
@@ -73,6 +77,7 @@ class Intake:
         channels: Channels,
         known: OpenAccounts,
         carry_out: CarryOut,
+        tell: Tell,
     ) -> None:
         self._pool = pool
         self._ledger = ledger
@@ -80,6 +85,7 @@ class Intake:
         self._channels = channels
         self._known = known
         self._carry_out = carry_out
+        self._tell = tell
 
     async def __call__(self, entries: Sequence[Entry]) -> list[Verdict]:
         """Carry a batch through, and say what is to be done with each entry.
@@ -100,9 +106,12 @@ class Intake:
                 delete=(_marker(request),), publish=_hint(account.name, "OPEN", asked.waiter)
             )
         with database():
-            stored = await record_drafts(self._pool, await self._drafts(batch))
+            recorded = await record_drafts(self._pool, await self._drafts(batch))
             resumed = await read_intents(self._pool, list(batch.resumes.values())) if batch.resumes else {}
-        stored |= {intent: row[0] for intent, row in resumed.items()}
+        if recorded.monitored:
+            told = [{"intent_id": str(draft.id), "rules": draft.watchers} for draft in recorded.monitored]
+            await self._tell("intent.monitored", told)
+        stored = recorded.stored | {intent: row[0] for intent, row in resumed.items()}
         states = await self._carry_out(stored.values())
         for position, (intent, message) in batch.intents.items():
             batch.verdicts[position] = _finished(intent, states[intent], message.waiter)

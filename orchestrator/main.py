@@ -41,6 +41,7 @@ from shared.mesh import MeshIdentity, verify
 from shared.metrics import open_registry
 from shared.rules.load import RuleRegister
 from shared.streams.client import connect
+from shared.streams.feed import publish
 from shared.streams.metrics import StreamMetrics
 from shared.streams.permits import Replicas
 
@@ -161,6 +162,7 @@ async def serve(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
             channels=outbound.psps,
             known=known,
             carry_out=carry_out,
+            tell=partial(publish, redis),
         )
         results = partial(_results, pool, ledger, carry_out, outbound, ResultMetrics(registry))
         async with asyncio.TaskGroup() as tasks:

@@ -234,8 +234,8 @@ async def _end(reach: Reach, found: DiscardProspect, content: Content | Unreadab
 
 async def _reject_unplanned(reach: Reach, intent: IntentId, message: IntentMessage) -> Stored:
     with database():
-        stored = await record_drafts(reach.pool, [Draft(intent, message, Refusal(CODE, _DETAIL))])
-    return stored[intent]
+        recorded = await record_drafts(reach.pool, [Draft(intent, message, Refusal(CODE, _DETAIL))])
+    return recorded.stored[intent]
 
 
 async def _burn(reach: Reach, found: DiscardProspect, stored: Stored) -> None:

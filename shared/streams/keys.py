@@ -176,6 +176,15 @@ def rate(service_key: str, per_s: int, user_id: str | None = None) -> str:
     return name if user_id is None else f"{name}:{user_id}"
 
 
+def events() -> str:
+    """Stream ``events``: what happened, for whoever listens; an entry is ``v``, ``kind`` and ``body`` (JSON).
+
+    Written by `feed.publish` once the database has it, at best effort; read by anybody, without a group. The one stream
+    that is trimmed: it keeps about its last 10,000 entries. It shares a slot with nothing.
+    """
+    return "events"
+
+
 def intent_channel(intent_id: str) -> str:
     """Pub/sub channel ``intent.<id>``: the new state, as a hint to whoever watches; readers poll too."""
     return f"intent.{intent_id}"

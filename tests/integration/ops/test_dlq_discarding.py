@@ -178,5 +178,5 @@ async def planned_only(mesh: Mesh, body: IntentMessage, intent: IntentId) -> Non
     """Let an orchestrator write the plan down and end there."""
     assert body.operation.operation_type == "P2P_TRANSFER"
     plan = Plan("INTERNAL_P2P", 1, 1, internal_legs(body.operation, Quote(body.operation.amount_minor)))
-    stored = await record_drafts(mesh.pool, [Draft(intent, body, plan)])
-    assert stored[intent].state is IntentState.VALIDATED
+    recorded = await record_drafts(mesh.pool, [Draft(intent, body, plan)])
+    assert recorded.stored[intent].state is IntentState.VALIDATED

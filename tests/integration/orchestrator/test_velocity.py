@@ -72,6 +72,23 @@ async def test_a_hashed_destination_is_told_from_others_without_being_known(saga
     assert states == ["AUTHORIZED", "REJECTED", "AUTHORIZED"]
 
 
+async def test_a_monitored_intent_is_told_to_the_feed_once(world: World) -> None:
+    """When it is new in the log; neither a redelivery nor an alias of it is told, and none that no rule watches."""
+    a, b = world.wallet("a"), world.wallet("b")
+    await world.fund({a: 1000, b: 0})
+    rule = f"watch-{world.tag}"
+    await pay(world, a, b)
+    await velocity(world.pool, rule, P2P, "THB", max_count=1, action="monitor")
+    await pay(world, a, b)
+    assert world.told == []
+    delivered = intent_entry(message(p2p(a, b, 1), key=f"k-{world.tag}"), intent := new_id())
+    await world.handle(delivered)
+    await world.handle(delivered)
+    await world.handle(intent_entry(message(p2p(a, b, 1), key=f"k-{world.tag}")))
+    body = {"intent_id": str(intent), "rules": [{"rule": rule, "version": 1}]}
+    assert world.told == [("intent.monitored", body)]
+
+
 async def test_a_monitored_intent_goes_on_and_says_which_rule_watches_it(world: World) -> None:
     """Watched, not stopped; its first event names rule and version."""
     a, b = world.wallet("a"), world.wallet("b")

@@ -2,9 +2,10 @@
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry
@@ -85,6 +86,8 @@ class World:
     ledger: Ledger
     channels: FixedChannels = field(default_factory=FixedChannels)
     poked: list[str] = field(default_factory=list)
+    told: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    """Events of the feed, as they were told."""
     tag: str = field(default_factory=lambda: f"{time.time_ns():x}")
 
     def wallet(self, name: str) -> str:
@@ -103,6 +106,7 @@ class World:
             channels=self.channels,
             known=known,
             carry_out=self.carry_out(ledger),
+            tell=self.hear,
         )
 
     def carry_out(self, ledger: Ledger | None = None) -> CarryOut:
@@ -115,6 +119,10 @@ class World:
             manifest=self.channels.manifest,
             poke=self.poked.append,
         )
+
+    async def hear(self, kind: str, bodies: Sequence[Mapping[str, Any]]) -> None:
+        """Take events in."""
+        self.told += [(kind, body) for body in bodies]
 
     async def handle(self, *entries: Entry) -> Sequence[Verdict]:
         """Carry one batch through a fresh intake."""
