@@ -1,4 +1,4 @@
-"""Accounts over HTTP: open, balance, history.
+"""Accounts over HTTP: open, balance, history, limits.
 
 Opening an account is a stream entry like any other: the ledger first, then the map, and only what stands in the map
 is open. Reads come from the read model, which follows the ledger by moments. This module must never report an
@@ -21,6 +21,7 @@ from gateway.prefer import wait_seconds
 from gateway.problems import Problem
 from gateway.reads import HISTORY_PAGE_MAX, NEWEST, MovementRow, Reads
 from gateway.requests import parse_open_account
+from gateway.rule_views import limits_document
 from gateway.views import json_response, write_time
 from gateway.vitals import Vitals
 from gateway.waiting import Hints, decided, tolerant
@@ -28,6 +29,8 @@ from shared.accounts import Account, parse_account
 from shared.contracts import Envelope, Kind, OpenAccountMessage
 from shared.ids import IntentId
 from shared.ledger.codes import LegCode
+from shared.rules.limits import allowances
+from shared.rules.load import RuleRegister
 from shared.sealing import KeyRing, fingerprint
 from shared.streams import keys
 from shared.streams.accept import AcceptEntry, AcceptStatus
@@ -47,6 +50,7 @@ class Accounts:
     hints: Hints
     reads: Reads
     ring: KeyRing
+    rules: RuleRegister
     vitals: Vitals
     new_intent_id: NewIntentId
     wait_max_s: int
@@ -99,13 +103,28 @@ class Accounts:
         }
         return json_response(200, document)
 
+    async def limits(self, call: Call) -> web.Response:
+        """Say what is left of the allowances of a wallet's owner, in the wallet's currency."""
+        caller, account = await self._reader(call)
+        if await self.reads.opened_at(account.name) is None:
+            raise Problem("account_not_found")
+        book, code, now_ms = self.rules.book, account.currency.code, int(caller.now_unix_s * 1000)
+        holder = account.name.rpartition(":")[0]
+        rules = [(rule, allowances(rule, holder, now_ms, book.calendar)) for rule in book.limits_of(code)]
+        used = await self.reads.usages([use.account for _, uses in rules for use in uses])
+        return json_response(200, limits_document(rules, name=account.name, currency=code, used=used))
+
     async def _readable(self, call: Call) -> Account:
+        _, account = await self._reader(call)
+        return account
+
+    async def _reader(self, call: Call) -> tuple[Caller, Account]:
         caller = await self.authenticator.caller(call)
         account = parse_account(call.params["name"])
         caller.require_account(account)
         if not account.is_customer:
             raise Problem("account_not_found", "only wallets have a balance here")
-        return account
+        return caller, account
 
     async def _opened(self, caller: Caller, account: Account, call: Call) -> datetime | None:
         """Offer the account to its stream and wait for the map to have it."""

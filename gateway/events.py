@@ -21,7 +21,7 @@ from aiohttp import hdrs, web
 from gateway.auth import Caller
 from gateway.calls import Call
 from gateway.intents import Intents
-from gateway.problems import Problem, refusal
+from gateway.problems import Problem
 from gateway.reads import Reads, StepRow
 from gateway.views import IntentRow, next_action_view, write_time
 from gateway.waiting import Hints, tolerant
@@ -244,8 +244,8 @@ def _step(row: IntentRow, step: StepRow) -> dict[str, Any]:
         "final": step.to_state in TERMINAL,
         "at": write_time(step.at),
     }
-    if step.to_state in TERMINAL and row.error_code is not None:
-        document["error"] = refusal(row.error_code, row.error_detail)
+    if step.to_state in TERMINAL and (error := row.error) is not None:
+        document["error"] = error
     return document
 
 

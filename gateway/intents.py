@@ -80,7 +80,7 @@ class Intents:
             raise Problem("idempotency_key_missing", f"name one in {IDEMPOTENCY_KEY}, and keep it for retries")
         key = parse_idempotency_key(caller.signed.idempotency_key)
         request = parse_operation(caller.body)
-        approved_by = await self._authorise(caller, request)
+        approved_by = await self.authorise(caller, request)
         offer = Offer(
             service_key=caller.key.id,
             user_id=caller.user_id,
@@ -127,8 +127,12 @@ class Intents:
     def _wait_s(self, call: Call) -> int:
         return wait_seconds(call.request, default_s=0, max_s=self.wait_max_s) if self.hints.open else 0
 
-    async def _authorise(self, caller: Caller, request: OperationRequest) -> str | None:
-        """Check what the key may do; return the second key where one has signed."""
+    async def authorise(self, caller: Caller, request: OperationRequest) -> str | None:
+        """Check what the key may do; return the second key where one has signed.
+
+        Raises:
+            Problem: why not.
+        """
         caller.require_operation(request.operation_type)
         kind = OPERATIONS[request.operation_type]
         if kind.debits is not None:

@@ -30,6 +30,7 @@ from gateway.auth import Authenticator
 from gateway.calls import Handler
 from gateway.cancelling import Cancellations
 from gateway.channels import Channels
+from gateway.dry_runs import DryRuns
 from gateway.events import Events, Streams
 from gateway.intents import Intents
 from gateway.keys import KeyRegister
@@ -169,6 +170,7 @@ def wire(*, settings: GatewaySettings, stores: Stores, vitals: Vitals, ring: Key
         hints=hints,
         reads=reads,
         ring=ring,
+        rules=rules,
         vitals=vitals,
         new_intent_id=new_intent_id,
         wait_max_s=settings.wait_max_s,
@@ -183,10 +185,13 @@ def wire(*, settings: GatewaySettings, stores: Stores, vitals: Vitals, ring: Key
         intents=intents,
         streams=Streams(streams_max=settings.event_streams_max, per_key_max=settings.event_streams_per_key_max),
     )
+    dry_runs = DryRuns(intents=intents, rules=rules, reads=reads, new_intent_id=new_intent_id)
     timelines = Timelines(intents=intents, reads=reads, redis=stores.redis)
     violation: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     edge = Edge(
-        handlers=handlers(intents=intents, events=events, timelines=timelines, accounts=accounts, probes=probes),
+        handlers=handlers(
+            intents=intents, events=events, timelines=timelines, dry_runs=dry_runs, accounts=accounts, probes=probes
+        ),
         metrics=metrics,
         on_violation=lambda error: None if violation.done() else violation.set_exception(error),
     )
@@ -194,7 +199,7 @@ def wire(*, settings: GatewaySettings, stores: Stores, vitals: Vitals, ring: Key
 
 
 def handlers(
-    *, intents: Intents, events: Events, timelines: Timelines, accounts: Accounts, probes: Probes
+    *, intents: Intents, events: Events, timelines: Timelines, dry_runs: DryRuns, accounts: Accounts, probes: Probes
 ) -> dict[str, Handler]:
     """Return the handler of each route by its name."""
     return {
@@ -206,6 +211,8 @@ def handlers(
         "open_account": accounts.open,
         "get_balance": accounts.balance,
         "get_history": accounts.history,
+        "get_limits": accounts.limits,
+        "dry_run": dry_runs.answer,
         "livez": probes.livez,
         "readyz": probes.readyz,
         "metrics": probes.metrics,

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -213,15 +213,26 @@ def problem_response(problem: Problem, *, correlation_id: str) -> web.Response:
 _NEVER_PAYABLE: Final = frozenset({"self_transfer", "account_not_payable", "currency_mismatch", "bad_account_name"})
 
 
-def refusal(code: str, detail: str | None) -> dict[str, object]:
+def refusal(code: str, detail: str | None, data: Mapping[str, Any] | None = None) -> dict[str, object]:
     """Return the `error` object of an accepted intent that was refused or has failed.
 
     Its key is bound to it for good, so that trying again always takes a new one.
+
+    Args:
+        code: why.
+        detail: in a sentence.
+        data: as the orchestrator stored it: ``{"limit": …}``, or ``{"rule": …, "version": …}``.
     """
     retry = Retry.NEVER if code in _NEVER_PAYABLE else Retry.NEW_KEY
-    return {
+    document: dict[str, object] = {
         "code": code,
         "detail": detail or "the intent was refused",
         "retry": retry,
         "retryable": retry is not Retry.NEVER,
     }
+    match data:
+        case {"limit": limit}:
+            document["limit"] = limit
+        case {"rule": name, "version": version}:
+            document["rule"] = {"name": name, "version": version}
+    return document

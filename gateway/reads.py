@@ -5,7 +5,7 @@ decided must see it decided. This module must never write.
 """
 
 import asyncio
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -14,10 +14,11 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from gateway.coalescer import Coalescer
+from gateway.rule_views import Usage
 from gateway.views import ChildRow, IntentRow
 from shared.db.failures import database
 from shared.db.pool import Pool
-from shared.ids import IntentId
+from shared.ids import IntentId, account_id
 from shared.states import Funds, IntentState
 from shared.timeline.read import read_database
 from shared.timeline.story import Known
@@ -32,6 +33,8 @@ READ_TIMEOUT_S: Final = 5.0
 NEWEST: Final = UUID(int=(1 << 128) - 1)
 
 _SELECT_OPENED: Final = "SELECT opened_at FROM pm.tb_account_map WHERE name = $1"
+_SELECT_OPEN: Final = "SELECT name FROM pm.tb_account_map WHERE name = ANY ($1::text[])"
+_SELECT_USAGE: Final = "SELECT account_id, used, reserved FROM pm.limit_usage WHERE account_id = ANY ($1::uuid[])"
 
 T = TypeVar("T")
 
@@ -152,6 +155,30 @@ class Reads:
             rows = await _in_time(self._pool.fetch(_sql("read_history"), UUID(int=account_id), before, limit))
         return [MovementRow(**dict(row)) for row in rows]
 
+    async def unopened(self, names: Sequence[str]) -> list[str]:
+        """Return those of some accounts that have not been opened, in their order.
+
+        Raises:
+            Transient, OutcomeUnknown: the database is out of reach.
+        """
+        with database():
+            rows = await _in_time(self._pool.fetch(_SELECT_OPEN, names))
+        opened = {row["name"] for row in rows}
+        return [name for name in names if name not in opened]
+
+    async def usages(self, allowances: Sequence[str]) -> Mapping[str, Usage]:
+        """Return what is used of some allowances, by their names; one that nobody has used yet is left out.
+
+        Raises:
+            Transient, OutcomeUnknown: the database is out of reach.
+        """
+        if not allowances:
+            return {}
+        names = {UUID(int=account_id(name)): name for name in allowances}
+        with database():
+            rows = await _in_time(self._pool.fetch(_SELECT_USAGE, list(names)))
+        return {names[row["account_id"]]: Usage(int(row["used"]), int(row["reserved"])) for row in rows}
+
     async def _read_intents(self, intents: Sequence[IntentId]) -> list[IntentRow | None]:
         with database():
             rows = await _in_time(self._pool.fetch(_sql("read_intents"), intents))
@@ -165,9 +192,11 @@ class Reads:
                 funds=Funds(row["funds"]),
                 error_code=row["error_code"],
                 error_detail=row["error_detail"],
+                error_data=row["error_data"],
                 parent_id=row["parent_id"],
                 next_action=row["next_action"],
                 operation=row["operation"],
+                requires_monitoring=row["requires_monitoring"],
                 updated_at=row["updated_at"],
                 is_alias=row["is_alias"],
             )

@@ -13,6 +13,7 @@ from gateway.auth import IDEMPOTENCY_KEY, X_APPROVER_KEY, X_APPROVER_SIGNATURE, 
 from gateway.operations import OPERATIONS
 from gateway.reads import HISTORY_PAGE_MAX
 from gateway.requests import OpenAccountRequest
+from gateway.rule_views import DryRunView, LimitsView
 from gateway.timeline import PAGE_MAX as TIMELINE_PAGE_MAX
 from gateway.views import AccountView, BalanceView, FollowedView, HealthView, HistoryView, IntentView, TimelineView
 
@@ -68,10 +69,22 @@ SIGNED_PROBLEMS: Final = (
 BODY_PROBLEMS: Final = (
     "malformed_json", "duplicate_field", "float_not_allowed", "number_too_large", "bad_text", "unknown_field",
     "missing_field", "wrong_type", "too_long", "bad_account_name", "unknown_currency", "operation_not_permitted",
-    "account_not_permitted", "foreign_user", "busy", "outcome_unknown", "stream_unavailable", "clock_skew",
-    "wrong_mesh", "intake_closed",
+    "account_not_permitted", "foreign_user",
 )  # fmt: skip
-"""What any request with a body that enters a stream may be refused with."""
+"""What any request with a body may be refused with."""
+
+STREAM_PROBLEMS: Final = (
+    "busy", "outcome_unknown", "stream_unavailable", "clock_skew", "wrong_mesh", "intake_closed",
+)  # fmt: skip
+"""What any request that enters a stream may be refused with."""
+
+OPERATION_PROBLEMS: Final = (
+    *BODY_PROBLEMS, "unknown_value", "unknown_operation", "too_short", "control_characters", "amount_out_of_range",
+    "account_not_payable", "currency_mismatch", "self_transfer", "proxy_characters", "proxy_length", "bad_bank_code",
+    "bank_code_required", "bank_code_not_allowed", "not_printable_ascii", "ttl_out_of_range",
+    "test_scenario_not_allowed", "amount_not_permitted", "approval_required", "approval_refused",
+)  # fmt: skip
+"""What an operation may be refused with before anybody looks at the rules."""
 
 _ACCOUNT_PROBLEMS: Final = (
     "bad_account_name", "unknown_currency", "account_not_permitted", "foreign_user", "account_not_found",
@@ -93,29 +106,11 @@ ROUTES: Final = (
             202: ("The intent is accepted, durably", IntentView),
         },
         problems=(
-            *BODY_PROBLEMS,
-            "unknown_value",
-            "unknown_operation",
-            "too_short",
-            "control_characters",
-            "amount_out_of_range",
-            "account_not_payable",
-            "currency_mismatch",
-            "self_transfer",
-            "proxy_characters",
-            "proxy_length",
-            "bad_bank_code",
-            "bank_code_required",
-            "bank_code_not_allowed",
-            "not_printable_ascii",
-            "ttl_out_of_range",
-            "test_scenario_not_allowed",
+            *OPERATION_PROBLEMS,
+            *STREAM_PROBLEMS,
             "idempotency_key_missing",
             "idempotency_key_invalid",
             "idempotency_key_reused",
-            "amount_not_permitted",
-            "approval_required",
-            "approval_refused",
             "psp_unavailable",
         ),
     ),
@@ -181,7 +176,7 @@ ROUTES: Final = (
             201: ("The account is open", AccountView),
             202: ("The account will be opened", AccountView),
         },
-        problems=(*BODY_PROBLEMS, "account_not_openable", "database_unavailable"),
+        problems=(*BODY_PROBLEMS, *STREAM_PROBLEMS, "account_not_openable", "database_unavailable"),
     ),
     Route(
         name="get_balance",
@@ -204,6 +199,25 @@ ROUTES: Final = (
         ),
         answers={200: ("A page of movements", HistoryView)},
         problems=_ACCOUNT_PROBLEMS,
+    ),
+    Route(
+        name="get_limits",
+        method="GET",
+        path="/v1/accounts/{name}/limits",
+        summary="Say what is left of the allowances of a wallet's owner",
+        parameters=(_USER,),
+        answers={200: ("Every limit in the wallet's currency", LimitsView)},
+        problems=_ACCOUNT_PROBLEMS,
+    ),
+    Route(
+        name="dry_run",
+        method="POST",
+        path="/v1/fees/dry-run",
+        summary="Say what an operation would cost, over which channel it would go and what it would use; moves nothing",
+        bodies=tuple(kind.request for kind in OPERATIONS.values()),
+        parameters=(_USER, *_APPROVER),
+        answers={200: ("What it would come to, a refusal included", DryRunView)},
+        problems=(*OPERATION_PROBLEMS, "database_unavailable"),
     ),
     Route(
         name="livez",

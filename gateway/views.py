@@ -38,19 +38,44 @@ class View(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class LimitReachedView(View):
+    """The limit that refused an intent, and what was `left` of it then.
+
+    `period` is `transaction` where the amount alone is beyond what may go at once; that never resets.
+    """
+
+    rule: str
+    version: int
+    measure: Literal["amount", "count"]
+    period: str
+    cap: int
+    left: int | None = None
+    resets_at: datetime | None
+
+
+class RuleView(View):
+    """The rule that refused an intent."""
+
+    name: str
+    version: int
+
+
 class RefusalView(View):
-    """Why an accepted intent was refused or has failed."""
+    """Why an accepted intent was refused or has failed; where a limit or another rule did it, which one."""
 
     code: str
     detail: str
     retry: Retry
     retryable: bool
+    limit: LimitReachedView | None = None
+    rule: RuleView | None = None
 
 
 class MetadataView(View):
-    """What the caller wants to find its intents by."""
+    """What the caller wants to find its intents by, and `labels` that rules may ask for by name."""
 
     tags: list[str]
+    labels: dict[str, str] | None = None
 
 
 class OperationView(View):
@@ -283,12 +308,22 @@ class IntentRow:
     funds: Funds
     error_code: str | None
     error_detail: str | None
+    error_data: str | None
+    """As JSON: which limit, or which rule."""
     parent_id: UUID | None
     next_action: str | None
     operation: str
+    requires_monitoring: bool
     updated_at: datetime
     is_alias: bool
     children: tuple[ChildRow, ...] = ()
+
+    @property
+    def error(self) -> dict[str, object] | None:
+        """Why it was refused or has failed, None where it has not."""
+        if self.error_code is None:
+            return None
+        return refusal(self.error_code, self.error_detail, json.loads(self.error_data or "{}"))
 
     @property
     def is_terminal(self) -> bool:
@@ -378,6 +413,9 @@ def created_document(intent: IntentId, operation: Mapping[str, Any] | None) -> d
 
 def intent_document(row: IntentRow, operation: Mapping[str, Any] | None) -> dict[str, Any]:
     """Describe an intent as stored."""
+    if operation is not None and row.requires_monitoring:
+        # A velocity rule may want watched what its caller did not mark.
+        operation = {**operation, "requires_monitoring": True}
     document: dict[str, Any] = {
         "id": str(row.id),
         "state": row.state,
@@ -388,8 +426,8 @@ def intent_document(row: IntentRow, operation: Mapping[str, Any] | None) -> dict
     }
     if row.waits_for_somebody:
         document["next_action"] = next_action_view(row)
-    if row.error_code is not None:
-        document["error"] = refusal(row.error_code, row.error_detail)
+    if (error := row.error) is not None:
+        document["error"] = error
     if row.parent_id is not None:
         document["parent_id"] = str(row.parent_id)
     if row.children:

@@ -10,9 +10,11 @@ SELECT asked.id AS asked_id,
        coalesce(first.funds, asked.funds) AS funds,
        CASE WHEN first.id IS NULL THEN asked.error_code ELSE first.error_code END AS error_code,
        CASE WHEN first.id IS NULL THEN asked.error_detail ELSE first.error_detail END AS error_detail,
+       CASE WHEN first.id IS NULL THEN asked.error_data ELSE first.error_data END AS error_data,
        CASE WHEN first.id IS NULL THEN asked.parent_id ELSE first.parent_id END AS parent_id,
        CASE WHEN first.id IS NULL THEN asked.next_action ELSE first.next_action END AS next_action,
        coalesce(first.operation, asked.operation) AS operation,
+       coalesce(first.requires_monitoring, asked.requires_monitoring) AS requires_monitoring,
        coalesce(first.updated_at, asked.updated_at) AS updated_at
 FROM pm.intent AS asked
 LEFT JOIN pm.intent AS first ON first.id = asked.alias_of

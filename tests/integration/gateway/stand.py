@@ -298,7 +298,9 @@ class Stand:
         *,
         funds: str = "moved",
         error: tuple[str, str] | None = None,
+        error_data: Mapping[str, Any] | None = None,
         alias_of: UUID | None = None,
+        requires_monitoring: bool = False,
     ) -> None:
         """Write the intent's row as the orchestrator would."""
         message = entry.message
@@ -306,9 +308,11 @@ class Stand:
         code, detail = error or (None, None)
         await self.pool.execute(
             """INSERT INTO pm.intent (id, service_key_id, user_id, idempotency_key, operation_type, amount_minor,
-                   currency, state, version, funds, error_code, error_detail, alias_of, operation, created_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12, $13, $14)
-               ON CONFLICT (id) DO UPDATE SET state = $8, funds = $9, error_code = $10, error_detail = $11""",
+                   currency, state, version, funds, error_code, error_detail, alias_of, operation, created_at,
+                   error_data, requires_monitoring)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12, $13, $14, $15, $16)
+               ON CONFLICT (id) DO UPDATE SET state = $8, funds = $9, error_code = $10, error_detail = $11,
+                   error_data = $15""",
             entry.intent,
             message.service_key,
             message.user_id,
@@ -323,6 +327,8 @@ class Stand:
             alias_of,
             operation.model_dump_json(),
             datetime.fromtimestamp(unix_ms_of(entry.intent) / 1000, UTC),
+            None if error_data is None else json.dumps(error_data),
+            requires_monitoring,
         )
 
     async def finish(self, entry: Accepted) -> None:

@@ -12,11 +12,14 @@ import pytest
 from gateway.events import HEARTBEAT_S, RECONNECT_MS
 from gateway.fields import PROXY_CHARS_MAX, QR_CHARS_MAX, TTL_S_MAX, TTL_S_MIN, WORDS_CHARS_MAX
 from gateway.operations import OPERATIONS
-from gateway.problems import PROBLEMS
+from gateway.problems import PROBLEMS, refusal
 from gateway.requests import parse_operation
 from gateway.routes import ROUTES
+from gateway.rule_views import DryRunView, LimitsView
 from gateway.settings import BODY_BYTES_MAX, GatewaySettings
 from gateway.views import IntentView, ProblemView, RefusalView, StepView, TimelineView
+from shared.rules.limits import LIMIT_EXCEEDED
+from shared.rules.refusals import FEE_RULE_FAILED, VELOCITY_EXCEEDED, VELOCITY_RULE_FAILED
 from shared.signing import TOLERANCE_S, SignedRequest, canonical, sign
 from shared.states import TERMINAL, IntentState
 
@@ -81,6 +84,16 @@ def test_the_table_of_errors_is_the_table_of_problems() -> None:
     assert [row for row in rows(4) if row[0].isdigit()] == expected
 
 
+def test_the_table_of_refusals_says_what_the_code_says() -> None:
+    """Each with its retry; whatever a rule refuses by is among them."""
+    listed = {row[0].strip("`"): row[1].strip("`") for row in rows(3) if row[1] in ("`new_key`", "`never`")}
+    assert listed == {code: refusal(code, None)["retry"] for code in listed}
+    assert set(listed) >= {
+        LIMIT_EXCEEDED, VELOCITY_EXCEEDED, FEE_RULE_FAILED, VELOCITY_RULE_FAILED, "plan_too_long", "no_route",
+        "amount_out_of_range", "psp_unavailable", "unknown_account", "insufficient_funds",
+    }  # fmt: skip
+
+
 def test_the_table_of_states_names_every_state_and_which_are_final() -> None:
     """So that a client knows when to stop asking."""
     listed = {row[0].strip("`"): row[1] == "yes" for row in rows(3) if row[0].strip("`") in IntentState.__members__}
@@ -115,12 +128,16 @@ def test_the_examples_keep_the_promise_of_the_models() -> None:
     (told,) = (document for document in shown if "events" in document)
     TimelineView.model_validate(told)
     problems = [document for document in shown if "type" in document]
-    (refused,) = (document for document in shown if set(document) == {"code", "detail", "retry", "retryable"})
+    refused = [document for document in shown if {"code", "retry"} <= set(document) and "type" not in document]
+    (ran,) = (document for document in shown if "fees" in document)
+    (limited,) = (document for document in shown if "name" in document and "limits" in document)
     views = [IntentView.model_validate(document) for document in intents]
     assert [view.operation and view.operation.operation_type for view in views] == [
         "P2P_TRANSFER", "QP_TOPUP", "QP_TOPUP", "LATE_CREDIT",
     ]  # fmt: skip
-    RefusalView.model_validate(refused)
+    assert [RefusalView.model_validate(one).code for one in refused] == ["insufficient_funds", "limit_exceeded"]
+    DryRunView.model_validate(ran)
+    LimitsView.model_validate(limited)
     for document in problems:
         problem = ProblemView.model_validate(document)
         kind = PROBLEMS[problem.code]

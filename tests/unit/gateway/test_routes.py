@@ -1,6 +1,7 @@
 """Routing, problems and their description: three tables that must agree."""
 
 import re
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -32,6 +33,8 @@ ROUTER = Router({route.name: _nothing for route in ROUTES})
         ("GET", "/v1/accounts/user%3Aa%3ATHB/balance", "get_balance", {"name": "user:a:THB"}, {}),
         ("GET", "/v1/accounts/a%2Fb/balance", "get_balance", {"name": "a/b"}, {}),
         ("GET", "/v1/accounts/a/history?limit=5&cursor=", "get_history", {"name": "a"}, {"limit": "5", "cursor": ""}),
+        ("GET", "/v1/accounts/user%3Aa%3ATHB/limits", "get_limits", {"name": "user:a:THB"}, {}),
+        ("POST", "/v1/fees/dry-run", "dry_run", {}, {}),
         ("GET", "/livez", "livez", {}, {}),
         ("GET", "/livez?", "livez", {}, {}),
     ],
@@ -150,6 +153,11 @@ def test_the_retries_of_problems_that_are_the_requests_own_fault_are_never() -> 
     [
         ("insufficient_funds", "new_key"),
         ("unknown_account", "new_key"),
+        ("limit_exceeded", "new_key"),
+        ("velocity_exceeded", "new_key"),
+        ("fee_rule_failed", "new_key"),
+        ("velocity_rule_failed", "new_key"),
+        ("plan_too_long", "new_key"),
         ("self_transfer", "never"),
         ("brand_new", "new_key"),
     ],
@@ -159,6 +167,20 @@ def test_a_refused_intent_never_offers_its_own_key_again(code: str, retry: str) 
     error = refusal(code, None)
     assert (error["retry"], error["retryable"]) == (retry, retry != "never")
     assert error["detail"]
+
+
+@pytest.mark.parametrize(
+    ("data", "more"),
+    [
+        ({}, {}),
+        ({"limit": {"rule": "day", "cap": 5}}, {"limit": {"rule": "day", "cap": 5}}),
+        ({"rule": "bad", "version": 2}, {"rule": {"name": "bad", "version": 2}}),
+        ({"of": "a later release"}, {}),
+    ],
+)
+def test_a_refusal_names_the_limit_or_the_rule_that_refused(data: dict[str, Any], more: dict[str, Any]) -> None:
+    """As it was stored; what is not known here is left out."""
+    assert refusal("x", "y", data) == refusal("x", "y") | more
 
 
 def test_long_words_are_cut_in_a_problem() -> None:
