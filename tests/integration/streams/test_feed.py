@@ -6,7 +6,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from ops.embedded.server import free_port
+from ops.embedded.ports import leased_port
 from shared.streams import keys
 from shared.streams.client import connect
 from shared.streams.feed import FEED_LENGTH, FEED_VERSION, publish
@@ -34,5 +34,6 @@ async def test_the_feed_keeps_about_its_last_events(redis: Redis) -> None:
 
 async def test_a_server_that_is_away_is_nobodys_trouble() -> None:
     """The event is lost, and whoever told it goes on at once."""
-    async with connect(f"redis://127.0.0.1:{free_port()}") as away, asyncio.timeout(5):
-        await publish(away, "intent.monitored", [{}])
+    with leased_port() as port:
+        async with connect(f"redis://127.0.0.1:{port}") as away, asyncio.timeout(5):
+            await publish(away, "intent.monitored", [{}])
