@@ -16,6 +16,8 @@ from ops.console import out
 from ops.demo.play import Stage, Tally, play_script
 from ops.demo.psp_run import play_psps
 from ops.demo.psp_script import write_psp_script
+from ops.demo.rules_run import play_rules, prepare_routes
+from ops.demo.rules_script import write_rules_script
 from ops.demo.script import Script, write_script
 from ops.demo.view import balances_table, refusals_table, shown, states_line, wrong_balances
 from ops.embedded.psps import PSPS
@@ -26,6 +28,8 @@ from ops.keys import NewSecret, create_key
 from ops.stores import open_stores
 from shared.config import Environment, StoreSettings
 
+SECOND: Final = "ipps2"
+"""The second agreement with IPPS: the way out that is taken while the first is paused."""
 _PERMISSIONS: Final = {
     "operations": ["P2P_TRANSFER", "ADJUSTMENT", "IPPS_WITHDRAWAL", "THAI_QR_PAY", "QP_TOPUP"],
     "accounts": ["user:*"],
@@ -38,9 +42,10 @@ async def demo(*, folder: Path, ledger: LedgerChoice, transfers: int, seed: int)
     """Start a mesh, play the script, check everything; return whether every expectation held."""
     console = out()
     started = time.monotonic()
-    plan = StackPlan(folder=folder, environ=os.environ, ledger=ledger, clean=True, psps=PSPS)
+    plan = StackPlan(folder=folder, environ=os.environ, ledger=ledger, clean=True, psps=(*PSPS, SECOND))
     run = f"-{secrets.token_hex(3)}" if plan.external else ""
     script, psp_script = write_script(seed, run=run, transfers=transfers), write_psp_script(seed, run=run)
+    rules_script = write_rules_script(run=run)
     keys: list[NewSecret] = []
 
     async def prepare(stores: Stores) -> None:
@@ -49,9 +54,11 @@ async def demo(*, folder: Path, ledger: LedgerChoice, transfers: int, seed: int)
     console.print(f"starting a clean mesh in {folder}")
     async with running_stack(plan, prepare=prepare, say=console.print) as stack:
         console.print(f"up after {time.monotonic() - started:.1f} s: {stack.url}")
+        await prepare_routes(stack)
         async with open_client(url=stack.url, key=keys[0].key, secret=keys[0].secret) as client:
             faults = await _play(console, client, script)
             faults += await play_psps(console, stack, client, psp_script)
+            faults += await play_rules(console, stack, client, rules_script)
         for fault in faults:
             console.print(f"[red]wrong[/] {escape(fault)}", soft_wrap=True)
         report = await look(stack.stores.settings(), nothing_open=True)

@@ -63,7 +63,7 @@ class Edit:
         return tuple(
             Field(name, before.get(name), after.get(name))
             for name in names
-            if name not in before or name not in after or before[name] != after[name]
+            if before.get(name) != after.get(name)
         )
 
 

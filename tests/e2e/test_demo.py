@@ -29,7 +29,7 @@ def test_the_demo_does_all_it_promises_and_leaves_nothing_behind(home: Home) -> 
     assert re.search(r"298 intents in .*HTTP 401 2.*HTTP 422 1.*REJECTED 4.*SETTLED 287", said)
     for outcome in ("insufficient_funds", "unknown_account", "bad_signature", "idempotency_key_reused"):
         assert outcome in said
-    assert said.count("as computed") == 21 + 9
+    assert said.count("as computed") == 21 + 9 + 2
     assert said.count("│ holds") >= 15
     assert "violated" not in said
     assert "wrong" not in said
@@ -64,6 +64,22 @@ def test_all_three_operations_through_psps_settle(told: str) -> None:
         ("SBP top-up", "4"),
     ):
         assert cells(told, way)[5] == settled
+
+
+def test_rules_are_applied_while_the_mesh_runs(told: str) -> None:
+    """Fees on top and taken off, a limit that says when it begins anew, a change in force within a second."""
+    assert cells(told, "with fees both ways")[1:] == ["300.00 THB", "305.00 THB", "299.50 THB", "SETTLED"]
+    refused = cells(told, "beyond the day's limit")[4]
+    assert re.fullmatch(r"REJECTED: 700.00 THB of daily is left until \d{4}-\d\d-\d\dT17:00:00Z", refused)
+    assert cells(told, "after the change")[1:] == ["800.00 THB", "804.00 THB", "799.50 THB", "SETTLED"]
+    in_force = re.search(r"in force without a restart, (\d+) ms later", told)
+    assert in_force is not None
+    assert int(in_force[1]) <= 1000
+
+
+def test_a_paused_psp_is_passed_over_by_the_next_on_the_route(told: str) -> None:
+    """The second agreement carries it."""
+    assert "IPPS is paused: the withdrawal goes by IPPS2 and is SETTLED" in told
 
 
 def test_what_a_psp_or_a_codec_refuses_fails_with_its_code(told: str) -> None:
@@ -223,7 +239,7 @@ def test_given_stores_are_used_and_nothing_in_them_is_deleted(home: Home) -> Non
                 assert done.returncode == 0, done.stdout + done.stderr
                 assert "servers: none" in done.stdout
             accounts = json.loads(home.paymesh("accounts", "list", "--prefix", "user:", "--json", more=given).stdout)
-        assert len(accounts) == 2 * (21 + 9)
+        assert len(accounts) == 2 * (21 + 9 + 2)
     finally:
         remove_cluster(folder / "stores" / "postgres")
         rmtree(folder)
