@@ -331,6 +331,24 @@ async def test_who_refused_is_told_wherever_the_intent_is(stand: Stand, world: W
             assert followed.events[-1][2]["error"] == document["error"]
 
 
+async def test_an_alias_tells_what_refused_the_first_one(stand: Stand, client: Client) -> None:
+    """And whether that is watched: it answers with the first one's state in everything."""
+    limit_data = {
+        "rule": "day", "version": 1, "measure": "amount", "period": "2026-01-31", "cap": 5, "left": 2,
+        "resets_at": "2026-02-01T00:00:00Z",
+    }  # fmt: skip
+    first, second = [await accepted(stand, await client.post()) for _ in range(2)]
+    error = ("limit_exceeded", "too much")
+    await stand.record(
+        first, "REJECTED", funds="none", error=error, error_data={"limit": limit_data}, requires_monitoring=True
+    )
+    await stand.record(second, "DUPLICATE", funds="none", alias_of=first.intent)
+    answer = await client.get(second.envelope.id)
+    assert (answer.document["id"], answer.document["error"]["limit"]) == (first.envelope.id, limit_data)
+    assert answer.document["operation"]["requires_monitoring"] is True
+    IntentView.model_validate(answer.document)
+
+
 async def test_the_timeline_tells_the_rules_in_sentences(stand: Stand, world: World) -> None:
     """Fees and allowances of the plan, who refused and what was left, and who wants it watched."""
     await stand.pool.execute("UPDATE pm.service_key SET permissions = $1", json.dumps(FREE | {"timeline": True}))
