@@ -164,17 +164,7 @@ def wire(*, settings: GatewaySettings, stores: Stores, vitals: Vitals, ring: Key
         wait_max_s=settings.wait_max_s,
         test_scenarios=settings.environment != "production",
     )
-    accounts = Accounts(
-        authenticator=authenticator,
-        door=door,
-        hints=hints,
-        reads=reads,
-        ring=ring,
-        rules=rules,
-        vitals=vitals,
-        new_intent_id=new_intent_id,
-        wait_max_s=settings.wait_max_s,
-    )
+    accounts = _accounts(intents, rules)
     probes = Probes(
         vitals=vitals,
         registry=registry,
@@ -196,6 +186,21 @@ def wire(*, settings: GatewaySettings, stores: Stores, vitals: Vitals, ring: Key
         on_violation=lambda error: None if violation.done() else violation.set_exception(error),
     )
     return Gateway(EdgeServer(edge), door, hints, keys, vitals, channels, rules, notices, violation)
+
+
+def _accounts(intents: Intents, rules: RuleRegister) -> Accounts:
+    """Return the handlers of accounts, which come in by the same door as intents."""
+    return Accounts(
+        authenticator=intents.authenticator,
+        door=intents.door,
+        hints=intents.hints,
+        reads=intents.reads,
+        ring=intents.ring,
+        rules=rules,
+        vitals=intents.vitals,
+        new_intent_id=intents.new_intent_id,
+        wait_max_s=intents.wait_max_s,
+    )
 
 
 def handlers(
