@@ -12,6 +12,7 @@ from ops.commands import (
     dlq,
     doctor,
     drain,
+    fees,
     intents,
     invariants,
     keys,
@@ -52,6 +53,7 @@ app.add_typer(accounts.app, name="accounts")
 app.add_typer(intents.app, name="intent")
 app.add_typer(psp.app, name="psp")
 app.add_typer(rules.app, name="rules")
+app.add_typer(fees.app, name="fees")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(streams.app, name="streams")

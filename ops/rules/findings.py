@@ -41,6 +41,7 @@ class RulesRefused(BadInput):
     def __init__(self, findings: Sequence[Finding], file: str | None = None) -> None:
         super().__init__("\n".join(told(finding, file) for finding in findings))
         self.findings = tuple(findings)
+        self.file = file
 
 
 def told(finding: Finding, file: str | None = None) -> str:

@@ -88,6 +88,8 @@ def test_the_commands_are_these() -> None:
         "psp pause",
         "psp resume",
         "psp status",
+        "fees diff",
+        "fees test",
         "rules apply",
         "rules check",
         "rules export",
