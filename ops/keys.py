@@ -18,6 +18,7 @@ from gateway.permissions import parse_permissions
 from ops.audit import audit
 from ops.key_changes import KeyChange, change_key
 from ops.refusals import Refused
+from ops.rules.change import recorded
 from ops.statements import statement
 from shared.db.pool import Pool
 from shared.errors import BadInput
@@ -74,7 +75,11 @@ async def create_key(
     parse_permissions(document)
     secret = _new_secret()
     try:
-        async with pool.acquire() as connection, connection.transaction():
+        async with (
+            pool.acquire() as connection,
+            connection.transaction(),
+            recorded(connection, "key", key, actor=actor, reason="a new key"),
+        ):
             await connection.execute(
                 "INSERT INTO pm.service_key (id, owner, permissions, secret) VALUES ($1, $2, $3::jsonb, $4)",
                 key,
@@ -127,7 +132,11 @@ async def set_permissions(
     Raises:
         BadInput: the permissions say nothing a gateway understands, or there is no such key.
     """
-    async with pool.acquire() as connection, connection.transaction():
+    async with (
+        pool.acquire() as connection,
+        connection.transaction(),
+        recorded(connection, "key", key, actor=actor, reason=reason or ""),
+    ):
         return await change_key(
             connection, key=key, change=KeyChange(permissions=permissions), actor=actor, reason=reason
         )
@@ -139,7 +148,11 @@ async def disable_key(pool: Pool, *, key: str, actor: str, reason: str) -> None:
     Raises:
         BadInput: there is no such key, or it is disabled already.
     """
-    async with pool.acquire() as connection, connection.transaction():
+    async with (
+        pool.acquire() as connection,
+        connection.transaction(),
+        recorded(connection, "key", key, actor=actor, reason=reason),
+    ):
         change = KeyChange(disabled=True)
         if not await change_key(connection, key=key, change=change, actor=actor, reason=reason):
             raise Refused(f"key {key} is disabled", code="key_disabled")
@@ -154,7 +167,11 @@ async def enable_key(
         BadInput: there is no such key, or it is in force.
     """
     secret = None if keep_secrets else _new_secret()
-    async with pool.acquire() as connection, connection.transaction():
+    async with (
+        pool.acquire() as connection,
+        connection.transaction(),
+        recorded(connection, "key", key, actor=actor, reason=reason),
+    ):
         change = KeyChange(disabled=False)
         if not await change_key(connection, key=key, change=change, actor=actor, reason=reason):
             raise Refused(f"key {key} is in force", code="key_in_force")

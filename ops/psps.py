@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from ops.audit import audit
 from ops.refusals import Refused
-from ops.rules import change
+from ops.rules.change import recorded
 from ops.rules.difference import Edit
 from ops.statements import statement
 from ops.stores import OpenStores
@@ -145,16 +145,16 @@ async def pause(pool: Pool, redis: Redis, *, psp: str, operation: str, reason: s
     """
     _check_reason(reason)
     with database():
-        async with pool.acquire() as connection, connection.transaction():
-            under_way = await change.begin(connection)
+        async with (
+            pool.acquire() as connection,
+            connection.transaction(),
+            recorded(connection, "switch", f"{psp}:{operation}", actor=actor, reason=reason) as under_way,
+        ):
             before = under_way.live.get(("switch", f"{psp}:{operation}"))
             made = await connection.fetchrow(statement("pause_psp"), psp, operation, reason, actor)
             if made is None:
                 raise Refused(_unknown(psp, operation), code="unknown_psp")
             await audit(connection, actor=actor, action="psp.pause", target=f"{psp} {operation}", reason=reason)
-            after = {"psp": psp, "operation": operation, "reason": reason}
-            edit = Edit("switch", f"{psp}:{operation}", before.body if before else None, after)
-            await change.record(under_way, [edit], actor=actor, reason=reason)
     try:
         with server():
             who = "_".join(made["paused_by"].split())
@@ -173,18 +173,18 @@ async def resume(pool: Pool, redis: Redis, *, psp: str, operation: str, reason: 
     """
     _check_reason(reason)
     with database():
-        async with pool.acquire() as connection, connection.transaction():
+        async with (
+            pool.acquire() as connection,
+            connection.transaction(),
+            recorded(connection, "switch", f"{psp}:{operation}", actor=actor, reason=reason),
+        ):
             if await connection.fetchval("SELECT 1 FROM pm.psp WHERE psp = $1", psp) is None:
                 raise Refused(_unknown(psp, WHOLE_PSP), code="unknown_psp")
-            under_way = await change.begin(connection)
-            before = under_way.live.get(("switch", f"{psp}:{operation}"))
             ended = await connection.fetchval(
                 "DELETE FROM pm.psp_control WHERE psp = $1 AND operation = $2 RETURNING 1", psp, operation
             )
             if ended is not None:
                 await audit(connection, actor=actor, action="psp.resume", target=f"{psp} {operation}", reason=reason)
-                edit = Edit("switch", f"{psp}:{operation}", before.body if before else None, None)
-                await change.record(under_way, [edit], actor=actor, reason=reason)
     try:
         with server():
             await control.resume(redis, psp, operation)

@@ -1,4 +1,4 @@
-"""`paymesh rules`: fees, limits, velocity, routes and switches, changed by a file that everybody can read."""
+"""`paymesh rules`: fees, limits, velocity, routes, keys and switches, changed by a file that everybody can read."""
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,7 +24,9 @@ from ops.rules.validation import validate
 from ops.stores import OpenStores, open_stores
 from shared.errors import BadInput
 
-app = typer.Typer(no_args_is_help=True, help="Rules: fees, limits, velocity, routes, switches; shown before changed.")
+app = typer.Typer(
+    no_args_is_help=True, help="Rules: fees, limits, velocity, routes, keys, pauses; shown before changed."
+)
 
 File = Annotated[Path, typer.Argument(help="A file of rules, in YAML.", show_default=False)]
 Section = Annotated[
@@ -85,7 +87,7 @@ def rollback(
 ) -> None:
     """Take changes back: the last one, or all after the one named; itself a change, validated like any other.
 
-    Speaks of switches only if --section names them: a pause is never lifted by the way.
+    Speaks of keys and switches only if --section names them: a pause is never lifted by the way.
     """
 
     async def work(stores: OpenStores) -> Proposal:
@@ -169,7 +171,8 @@ def _change(
     async def work() -> None:
         async with open_stores(find_settings()) as stores:
             try:
-                proposal = await proposing(stores)
+                with err().status("trying the rules"):
+                    proposal = await proposing(stores)
             except RulesRefused as error:
                 if as_json_:
                     print_json({"change": None, "applied": False, "findings": error.findings})

@@ -1,4 +1,4 @@
-"""The one way in which rules, routes, limits and switches change: locked, versioned, recorded, audited, all or nothing.
+"""The one way in which rules, routes, keys and switches change: locked, versioned, recorded, audited, or not at all.
 
 Whoever changes something begins a `Change`, which locks out every other one until the transaction ends and first
 records what was changed behind its back (by a registration, a migration, a hand), so that the record always tells the
@@ -7,11 +7,13 @@ never write anything but what it was given; whether that makes sense has been de
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ops.audit import Connection, audit
+from ops.key_changes import KeyChange, change_key
 from ops.refusals import Refused
 from ops.rules.difference import Edit, Held, Key, State, edits_between, text_of
 from ops.rules.entries import SECTIONS, Body
@@ -91,6 +93,10 @@ async def make(
     """Put edits into force, record and audit them; return the number of the change."""
     numbers = _next(change, edits)
     await _write(change, edits, numbers, actor=actor)
+    for edit in edits:
+        if edit.kind == "key" and edit.after is not None:
+            wanted = KeyChange(**{part: edit.after[part] for part in ("owner", "permissions", "disabled")})
+            await change_key(change.connection, key=edit.name, change=wanted, actor=actor, reason=reason)
     number = await _record(change, edits, numbers, actor=actor, reason=reason, undoes=undoes)
     detail: dict[str, object] = {"entries": [f"{edit.sign} {edit.kind} {edit.name}" for edit in edits]}
     if undoes is not None:
@@ -99,12 +105,15 @@ async def make(
     return number
 
 
-async def record(change: Change, edits: Sequence[Edit], *, actor: str, reason: str) -> int | None:
-    """Record what the caller has put into force and audited by itself; nothing, where nothing is different."""
-    real = [edit for edit in edits if edit.before != edit.after]
-    if not real:
-        return None
-    return await _record(change, real, _next(change, real), actor=actor, reason=reason, undoes=None)
+@asynccontextmanager
+async def recorded(connection: Connection, kind: str, name: str, *, actor: str, reason: str) -> AsyncIterator[Change]:
+    """Record what the block does to an entry, and audits by itself; nothing, where nothing is different afterwards."""
+    change = await begin(connection)
+    yield change
+    before, after = change.live.get((kind, name)), (await read_live(connection, [kind])).get((kind, name))
+    edit = Edit(kind, name, before.body if before else None, after.body if after else None)
+    if edit.before != edit.after:
+        await _record(change, [edit], _next(change, [edit]), actor=actor, reason=reason, undoes=None)
 
 
 def bodies(state: State) -> dict[Key, Body]:

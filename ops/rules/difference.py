@@ -21,7 +21,7 @@ _COLOURS: Final = {"+": "green", "-": "red", "~": "yellow"}
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An entry in force; a switch has no version of its own."""
+    """An entry in force; a switch or key has no version of its own."""
 
     body: Body
     version: int | None = None

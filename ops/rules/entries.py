@@ -23,6 +23,8 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.permissions import parse_permissions
+from shared.errors import BadInput
 from shared.ledger.limits import CAP_MAX
 from shared.money import AMOUNT_MINOR_MAX, CURRENCIES
 from shared.rules.expressions import SOURCE_MAX
@@ -242,7 +244,29 @@ class SwitchEntry(Entry):
         return f"{self.psp}:{self.operation}"
 
 
-RuleKind = Literal["business", "fee", "limit", "velocity", "route", "switch"]
+def _understood(permissions: Body) -> Body:
+    try:
+        parse_permissions(json.dumps(permissions))
+    except BadInput as error:
+        raise ValueError(str(error)) from None
+    return permissions
+
+
+class KeyEntry(Entry):
+    """A service key that is there: whose it is and what it may do; its secrets are no part of it."""
+
+    key: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}\z")]
+    owner: Annotated[str, Field(min_length=1, max_length=200)]
+    permissions: Annotated[Body, AfterValidator(_understood)]
+    disabled: bool = False
+
+    @property
+    def entry_name(self) -> str:
+        """Its id."""
+        return self.key
+
+
+RuleKind = Literal["business", "fee", "limit", "velocity", "route", "key", "switch"]
 
 SECTIONS: Final[Mapping[str, tuple[RuleKind, type[Entry]]]] = {
     "business": ("business", BusinessEntry),
@@ -250,6 +274,7 @@ SECTIONS: Final[Mapping[str, tuple[RuleKind, type[Entry]]]] = {
     "limits": ("limit", LimitEntry),
     "velocity": ("velocity", VelocityEntry),
     "routes": ("route", RouteEntry),
+    "keys": ("key", KeyEntry),
     "switches": ("switch", SwitchEntry),
 }
 """The sections of a file, in the order in which they are shown: the kind of their entries, and their shape."""

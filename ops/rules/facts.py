@@ -24,6 +24,7 @@ class Facts:
     Attributes:
         psps: which operations each registered PSP offers; None where no mesh was asked.
         channels: the channels that carry each operation.
+        keys: whether each service key is disabled; None where no mesh was asked.
         open_accounts: those among the accounts asked about that are open; None where no mesh was asked.
     """
 
@@ -32,6 +33,7 @@ class Facts:
         default_factory=lambda: {name: tuple(channels) for name, channels in CHANNELS.items()}
     )
     open_accounts: frozenset[str] | None = None
+    keys: Mapping[str, bool] | None = None
 
     @property
     def operations(self) -> frozenset[str]:
@@ -52,7 +54,9 @@ async def load_facts(connection: Connection, accounts: Iterable[str]) -> Facts:
     open_accounts = await connection.fetch(
         "SELECT name FROM pm.tb_account_map WHERE name = ANY ($1)", sorted(set(accounts))
     )
+    keys = await connection.fetch("SELECT id, disabled_at IS NOT NULL AS disabled FROM pm.service_key")
     return Facts(
+        keys={row["id"]: row["disabled"] for row in keys},
         psps=psps,
         channels={name: tuple(found) for name, found in channels.items()},
         open_accounts=frozenset(row["name"] for row in open_accounts),

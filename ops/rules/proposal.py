@@ -13,7 +13,7 @@ from ops.rules.change import FOUND_BY, bodies, changed_meanwhile, check_reason, 
 from ops.rules.difference import Edit, Key, edits_between
 from ops.rules.documents import Document, document_of, write_document
 from ops.rules.entries import SECTIONS, Body
-from ops.rules.facts import load_facts
+from ops.rules.facts import Facts, load_facts
 from ops.rules.findings import Finding, refuse_faults
 from ops.rules.validation import accounts_named, validate
 from ops.statements import statement
@@ -52,7 +52,8 @@ async def propose(pool: Pool, document: Document, *, file: str | None = None) ->
     """
     with database():
         async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-            return await _proposal(connection, document, file=file, undoes=None)
+            known = await _known(connection, document)
+    return _proposal(document, known, file=file, undoes=None)
 
 
 async def propose_rollback(pool: Pool, target: int | None, sections: Sequence[str]) -> Proposal:
@@ -80,7 +81,8 @@ async def propose_rollback(pool: Pool, target: int | None, sections: Sequence[st
                     for section, of in zip(sections, kinds, strict=True)
                 }
             )
-            return await _proposal(connection, document, file=None, undoes=undoes)
+            known = await _known(connection, document)
+    return _proposal(document, known, file=None, undoes=undoes)
 
 
 async def carry_out(pool: Pool, proposal: Proposal, *, actor: str, reason: str) -> int:
@@ -120,12 +122,25 @@ async def export(pool: Pool, sections: Sequence[str]) -> str:
     )
 
 
-async def _proposal(connection: Connection, document: Document, *, file: str | None, undoes: int | None) -> Proposal:
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a mesh says of a document: read in one transaction, which is over before anything is tried."""
+
+    facts: Facts
+    before: Mapping[Key, Body]
+
+
+async def _known(connection: Connection, document: Document) -> _Known:
     facts = await load_facts(connection, accounts_named(document))
-    warnings = refuse_faults(validate(document, facts), file)
-    before = bodies(await read_live(connection, _kinds(document)))
-    after = {(placed.kind, placed.name): placed.entry.body() for each in document.sections.values() for placed in each}
-    return Proposal(document, before, edits_between(before, after), warnings, undoes)
+    return _Known(facts, bodies(await read_live(connection, _kinds(document))))
+
+
+def _proposal(document: Document, known: _Known, *, file: str | None, undoes: int | None) -> Proposal:
+    warnings = refuse_faults(validate(document, known.facts), file)
+    # A key is never removed: one that the document does not name stays as it is.
+    after = {key: body for key, body in known.before.items() if key[0] == "key"}
+    after |= {(placed.kind, placed.name): placed.entry.body() for each in document.sections.values() for placed in each}
+    return Proposal(document, known.before, edits_between(known.before, after), warnings, undoes)
 
 
 async def _before_last(

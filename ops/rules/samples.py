@@ -16,7 +16,7 @@ from shared.money import AMOUNT_MINOR_MAX
 from shared.rules.expressions import Value
 from shared.rules.model import Scope
 
-SAMPLES_MAX: Final = 256
+SAMPLES_MAX: Final = 96
 AMOUNTS: Final = (1, 2, 99, 10_000, 10**15)
 HOURS: Final = (0, 12, 23)
 WEEKDAYS: Final = (1, 7)

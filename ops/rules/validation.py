@@ -10,7 +10,7 @@ from typing import Final
 
 from ops.rules.books import book_of, scope_of
 from ops.rules.documents import Document, Placed
-from ops.rules.entries import FeeEntry, LimitEntry, RouteEntry, SwitchEntry, VelocityEntry
+from ops.rules.entries import FeeEntry, KeyEntry, LimitEntry, RouteEntry, SwitchEntry, VelocityEntry
 from ops.rules.facts import INTERNAL_CHANNELS, Facts
 from ops.rules.findings import Finding
 from ops.rules.trials import try_condition, try_fee
@@ -37,6 +37,8 @@ def validate(document: Document, facts: Facts) -> list[Finding]:
                 found += _check_route(document, placed, route, facts)
             case SwitchEntry() as switch:
                 found += _check_switch(document, placed, switch, facts)
+            case KeyEntry() as key:
+                found += _check_key(document, placed, key, facts)
             case _:
                 continue
     found += _crowded(document)
@@ -98,6 +100,16 @@ def _check_switch(document: Document, placed: Placed, entry: SwitchEntry, facts:
         yield document.finding(placed, "psp", "no such PSP is registered; see `paymesh psp list`")
     elif entry.operation not in {WHOLE_PSP, NEW_WORK, *offered}:
         yield document.finding(placed, "operation", f"it offers {', '.join(sorted(offered))}")
+
+
+def _check_key(document: Document, placed: Placed, entry: KeyEntry, facts: Facts) -> Iterator[Finding]:
+    if facts.keys is None:
+        return
+    if entry.key not in facts.keys:
+        yield document.finding(placed, "key", "there is no such key; make it by `paymesh keys create`")
+    elif facts.keys[entry.key] and not entry.disabled:
+        text = "a disabled key is enabled by `paymesh keys enable` alone, which asks what becomes of its secrets"
+        yield document.finding(placed, "disabled", text)
 
 
 def _crowded(document: Document) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
--- Every entry in force of some kinds, with what it says as `ops.rules.entries` writes it. A switch has no version.
+-- Every entry in force of some kinds, with what it says as `ops.rules.entries` writes it. A switch or key has no version.
 SELECT kind, name, version, body::text AS body FROM (
     SELECT 'business' AS kind, 'business' AS name, version, jsonb_build_object('time_zone', time_zone) AS body
     FROM pm.business
@@ -33,6 +33,11 @@ SELECT kind, name, version, body::text AS body FROM (
     SELECT 'switch', psp || ':' || operation, NULL,
         jsonb_build_object('psp', psp, 'operation', operation, 'reason', reason)
     FROM pm.psp_control
+    UNION ALL
+    SELECT 'key', id, NULL,
+        jsonb_build_object('key', id, 'owner', owner, 'permissions', permissions,
+                           'disabled', disabled_at IS NOT NULL)
+    FROM pm.service_key
 ) AS live
 WHERE kind = ANY ($1::text[])
 ORDER BY kind, name

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import redis as redis_sync
 
+from ops.keys import create_key, disable_key
 from ops.psps import pause, register, resume
 from ops.refusals import Refused
 from ops.rules.change import FOUND_BY
@@ -29,6 +31,7 @@ from tests.integration.orchestrator.outbound import PAYOUT, PSP, manifest_of
 from tests.waiting import until
 
 ME = "me@here"
+PERMISSIONS = {"operations": ["P2P_TRANSFER"], "accounts": ["user:*"]}
 RULES = """\
 business: {time_zone: Asia/Bangkok}
 fees:
@@ -281,6 +284,51 @@ async def test_pauses_are_recorded_and_no_rollback_lifts_them_by_the_way(mesh: M
         "because",
         "out",
     ]
+
+
+async def test_a_key_is_changed_by_a_file_and_never_enabled_or_removed_by_one(mesh: Mesh) -> None:
+    """Its secrets stay; one that is not named stays as it is; the key commands are on record too."""
+    wiring: dict[str, Any] = {"pool": mesh.pool, "actor": ME}
+    for name in ("shop", "till"):
+        await create_key(ring=mesh.settings.keyring(), key=name, owner="Shop", permissions=PERMISSIONS, **wiring)
+    secret = await mesh.pool.fetchval("SELECT secret FROM pm.service_key WHERE id = 'shop'")
+    text = "keys:\n  - {key: shop, owner: Shop, permissions: {operations: [P2P_TRANSFER], accounts: ['user:a*']}}\n"
+    change = await proposed(mesh, text)
+    assert [(edit.name, [field.name for field in edit.fields]) for edit in change.edits] == [
+        ("shop", ["permissions.accounts"])
+    ]
+    await applied(mesh, text)
+    row = await mesh.pool.fetchrow("SELECT secret, permissions ->> 'accounts' FROM pm.service_key WHERE id = 'shop'")
+    assert row is not None
+    assert tuple(row) == (secret, '["user:a*"]')
+    assert not (await proposed(mesh, await export(mesh.pool, ("keys",)))).edits
+    await disable_key(key="shop", reason="leaked", **wiring)
+    with pytest.raises(RulesRefused, match="enabled by `paymesh keys enable` alone"):
+        await proposed(mesh, text)
+    with pytest.raises(RulesRefused, match="no such key"):
+        await proposed(mesh, text.replace("shop", "nobody"))
+    with pytest.raises(RulesRefused, match="keys enable"):
+        await propose_rollback(mesh.pool, None, ("keys",))
+    assert await versions(mesh, "key", "shop") == [(1, True), (2, True), (3, True)]
+    assert [reason for _, reason, _ in (await changes(mesh))[-2:]] == ["because", "leaked"]
+    audited = await mesh.pool.fetch("SELECT action FROM pm.audit_log WHERE actor = $1 ORDER BY id", ME)
+    assert [row["action"] for row in audited][-3:] == ["key.permit", "rules.apply", "key.disable"]
+
+
+async def test_the_documented_rules_come_into_force(mesh: Mesh) -> None:
+    """As they stand; that no PSP is registered is said and no obstacle."""
+    document = (Path(__file__).parents[3] / "docs/rules.md").read_text("utf-8")
+    text = re.findall(r"```yaml\n(.*?)```", document, flags=re.DOTALL)[0]
+    proposal = await proposed(mesh, text)
+    assert [(one.rule, one.warning) for one in proposal.warnings] == [("route payouts", True)]
+    await carry_out(mesh.pool, proposal, actor=ME, reason="x")
+    assert not (await proposed(mesh, await export(mesh.pool, tuple(SECTIONS)))).edits
+    register_ = RuleRegister(pool=mesh.pool)
+    await register_.refresh()
+    book = register_.book
+    counts = len(book.fees), len(book.limits), len(book.velocity), len(book.routes)
+    assert counts == (2, 1, 1, 3)
+    assert book.calendar.time_zone == "Asia/Bangkok"
 
 
 async def test_nothing_of_a_refused_file_comes_into_force(mesh: Mesh) -> None:

@@ -32,7 +32,9 @@ def test_the_documented_rules_are_sound(files: tuple[Path, Path]) -> None:
     """Without a warning, and without a mesh."""
     result = CliRunner().invoke(app, ["rules", "check", str(files[0])])
     assert result.exit_code == 0, result.output
-    assert result.output == ("rules.yaml is sound: 1 business, 2 fees, 1 limits, 1 velocity, 3 routes, 0 switches\n")
+    assert result.output == (
+        "rules.yaml is sound: 1 business, 2 fees, 1 limits, 1 velocity, 3 routes, 0 keys, 0 switches\n"
+    )
 
 
 def test_the_documented_cases_hold(files: tuple[Path, Path]) -> None:
