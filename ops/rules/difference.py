@@ -61,9 +61,7 @@ class Edit:
         before, after = dict(_flat(self.before or {})), dict(_flat(self.after or {}))
         names = dict.fromkeys((*after, *before))
         return tuple(
-            Field(name, before.get(name), after.get(name))
-            for name in names
-            if before.get(name) != after.get(name)
+            Field(name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)
         )
 
 
