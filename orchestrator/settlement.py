@@ -7,7 +7,6 @@ money that came in is kept in suspense. This module must never decide what a PSP
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 import tigerbeetle as tb
 
@@ -22,10 +21,8 @@ from shared.ledger.outcome import ChainOutcome
 from shared.ledger.planned import closing_chain, leg_amounts, limit_units, paid_legs, release_chain
 from shared.ledger.port import Ledger
 from shared.ledger.submit import Chain, Outcome, submit_chains
-from shared.plans import PlanKind
+from shared.plans import CREDIT_REFUSED, PlanKind
 from shared.states import Funds, IntentState
-
-CREDIT_REFUSED: Final = "credit_refused"
 
 
 @dataclass(frozen=True, slots=True)

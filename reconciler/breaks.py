@@ -15,8 +15,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -24,6 +22,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from reconciler.kinds import KINDS, BreakKind
+from reconciler.statements import statement
 from shared.db.failures import database
 from shared.db.pool import Pool
 from shared.errors import require
@@ -90,12 +89,6 @@ class Noted:
 
     opened: tuple[int, ...] = ()
     known: tuple[int, ...] = ()
-
-
-@cache
-def statement(name: str) -> str:
-    """Return the text of a statement of this package."""
-    return files("reconciler").joinpath(f"sql/{name}.sql").read_text()
 
 
 async def open_breaks(where: Connection | Pool, breaks: Sequence[Break], *, actor: str = RECONCILER) -> Noted:

@@ -12,14 +12,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
-from importlib.resources import files
 from typing import Any, Final
 from uuid import UUID
 
 import structlog
 import tigerbeetle as tb
 
+from reconciler.statements import statement
 from shared import intake
 from shared.db.failures import database
 from shared.db.pool import Pool
@@ -40,11 +39,6 @@ INSERT INTO pm.audit_log (actor, action, target, detail) VALUES ($1, 'mesh.recov
 """
 
 _log = structlog.get_logger(__name__)
-
-
-@cache
-def _sql(name: str) -> str:
-    return files("reconciler").joinpath(f"sql/{name}.sql").read_text()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +77,7 @@ class CatchUp:
             self._recovery, self._cursor_ns = recovery["id"], int(json.loads(recovery["detail"])["since_ns"])
         walked, done = await self._walk()
         with database():
-            unexplained = int(await self._pool.fetchval(_sql("close_explained")))
+            unexplained = int(await self._pool.fetchval(statement("close_explained")))
         settled = done and not unexplained and recovery["since"] >= CLOSED_MIN
         reopened = settled and await self._reopen(recovery["at"])
         if unexplained:
@@ -109,16 +103,16 @@ class CatchUp:
         if not moved:
             return
         with database():
-            rows = await self._pool.fetch(_sql("unknown_intents"), sorted(moved))
+            rows = await self._pool.fetch(statement("unknown_intents"), sorted(moved))
             unknown = [row["id"] for row in rows]
             if unknown:
                 details = [json.dumps(_told(moved[intent])) for intent in unknown]
-                await self._pool.execute(_sql("raise_unexplained"), unknown, details)
+                await self._pool.execute(statement("raise_unexplained"), unknown, details)
 
     async def _reopen(self, recovered_at: datetime) -> bool:
         """Open the door, unless something that was planned before is still undecided; the sweep resumes it."""
         with database():
-            if await self._pool.fetchval(_sql("planned_before"), recovered_at):
+            if await self._pool.fetchval(statement("planned_before"), recovered_at):
                 return False
             async with self._pool.acquire() as connection, connection.transaction():
                 opened = await intake.reopen(connection, intake.Why.RECOVER)

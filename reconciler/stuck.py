@@ -8,13 +8,12 @@ each intent once per `after_s`, the longest waiting first, and adds nothing to a
 """
 
 from collections.abc import Collection
-from functools import cache
-from importlib.resources import files
 from typing import Final
 from uuid import UUID
 
 from redis.asyncio import Redis
 
+from reconciler.statements import statement
 from shared.contracts import Envelope, Kind, ResumeMessage
 from shared.db.failures import database
 from shared.db.pool import Pool
@@ -28,18 +27,13 @@ BEHIND_ENTRIES: Final = 1000
 """A stream with more entries than this has work enough; its orchestrators need no reminders."""
 
 
-@cache
-def _take_stuck_sql() -> str:
-    return files("reconciler").joinpath("sql/take_stuck.sql").read_text()
-
-
 async def take_stuck(pool: Pool, *, after_s: float, quarantined: Collection[UUID] = ()) -> list[UUID]:
     """Return intents that have been planned, and not asked for, for `after_s`; at most `RESUMES_MAX` of them.
 
     Quarantined ones are left alone: the books contradict them, and only an operator may touch them again.
     """
     with database():
-        rows = await pool.fetch(_take_stuck_sql(), after_s, RESUMES_MAX, list(quarantined))
+        rows = await pool.fetch(statement("take_stuck"), after_s, RESUMES_MAX, list(quarantined))
     return [row["id"] for row in rows]
 
 

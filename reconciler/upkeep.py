@@ -3,10 +3,9 @@
 This module must never delete what an open intent may still be asked about by.
 """
 
-from functools import cache
-from importlib.resources import files
 from typing import Final
 
+from reconciler.statements import statement
 from shared.db.failures import database
 from shared.db.pool import Pool
 
@@ -14,11 +13,6 @@ MONTHS_AHEAD: Final = 4
 """This month and three more: a month's turn never waits for anybody."""
 
 _PRUNE_PAGE: Final = 10_000
-
-
-@cache
-def _sql(name: str) -> str:
-    return files("reconciler").joinpath(f"sql/{name}.sql").read_text()
 
 
 async def create_partitions(pool: Pool) -> int:
@@ -47,7 +41,7 @@ async def _prune(pool: Pool, name: str, days: int) -> int:
     pruned = 0
     while True:
         with database():
-            status = await pool.execute(_sql(name), days, _PRUNE_PAGE)
+            status = await pool.execute(statement(name), days, _PRUNE_PAGE)
         deleted = int(status.rpartition(" ")[2])
         pruned += deleted
         if deleted < _PRUNE_PAGE:

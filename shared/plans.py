@@ -34,6 +34,9 @@ class Leg:
 ResolutionKind = Literal["post", "void", "credit", "close"]
 """How an attempt at a PSP ends: what is held is posted or voided; what was paid is credited, or nobody paid."""
 
+CREDIT_REFUSED: Final = "credit_refused"
+"""Why an intent failed of which the PSP has the money: no wallet could be credited, and suspense was."""
+
 
 class PlanKind(StrEnum):
     """How a plan is carried out."""

@@ -13,7 +13,7 @@ from uuid import UUID
 import tigerbeetle as tb
 
 from ops.invariants.findings import Advance, Check
-from ops.invariants.plans import TERMINAL_UNMOVED, Planned, read_planned
+from reconciler.plans import TERMINAL_UNMOVED, Planned, read_planned
 from shared.db.pool import Pool
 from shared.errors import BadInput
 from shared.ids import split_transfer_id

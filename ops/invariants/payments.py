@@ -18,13 +18,12 @@ import asyncpg
 from ops.invariants.findings import Advance, Check
 from ops.statements import statement
 from orchestrator.resolve import Purpose
-from orchestrator.settlement import CREDIT_REFUSED
 from shared.accounts import at_psp
 from shared.db.pool import Pool
 from shared.ledger.chain import id_of_account
 from shared.ledger.port import Ledger
 from shared.operations import ChildType
-from shared.plans import PlanKind
+from shared.plans import CREDIT_REFUSED, PlanKind
 from shared.states import TERMINAL, IntentState
 
 PAGE: Final = 500

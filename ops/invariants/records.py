@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-import asyncpg
-import tigerbeetle as tb
-
 from ops.invariants.findings import Advance, Check
 from ops.statements import statement
-from shared.accounts import Account, parse_account
+from reconciler.account_map import account_fault, next_page, parsed
+from reconciler.wallets import Figures, recorded
+from reconciler.wallets import booked as ledger_figures
 from shared.db.pool import Pool
-from shared.errors import BadInput
-from shared.ledger.accounts import ledger_account
 from shared.ledger.port import Ledger
 
 PAGE: Final = 500
@@ -28,21 +25,13 @@ _PAUSE_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class _Figures:
-    """What a wallet holds, and how much of it is held."""
-
-    posted: int
-    held: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Wallet:
     """A customer's account: what the database says of it, what the ledger says."""
 
     name: str
     id: UUID
-    recorded: _Figures
-    booked: _Figures
+    recorded: Figures
+    booked: Figures
 
     @property
     def agrees(self) -> bool:
@@ -61,38 +50,23 @@ class AccountChecks:
 async def check_accounts(ledger: Ledger, pool: Pool, checks: AccountChecks, advance: Advance) -> None:
     """Check that every account on the map stands in the ledger as it should, and that wallets hold the same in both."""
     after = ""
-    while rows := await pool.fetch(statement("invariants/next_accounts"), after, PAGE):
+    while rows := await next_page(pool, after, limit=PAGE):
         after = rows[-1]["name"]
         found = {account.id: account for account in await ledger.lookup_accounts([row["id"].int for row in rows])}
         wallets: list[_Wallet] = []
         for row in rows:
             booked = found.get(row["id"].int)
-            account = _parsed(row["name"])
-            fault = _account_fault(account, row["id"], row["ledger"], booked)
+            account = parsed(row["name"])
+            fault = account_fault(row["name"], row["id"], row["ledger"], booked)
             if fault is not None:
-                checks.accounts.violated(row["name"], fault)
+                checks.accounts.violated(row["name"], fault.detail)
             elif booked is not None and account is not None and account.is_customer:
-                wallets.append(_Wallet(account.name, row["id"], _recorded(row), _booked(booked)))
+                wallets.append(_Wallet(account.name, row["id"], recorded(row), ledger_figures(booked)))
         checks.accounts.examined += len(rows)
         checks.balances.examined += len(wallets)
         checks.held.examined += len(wallets)
         await _check_balances(ledger, pool, checks, [wallet for wallet in wallets if not wallet.agrees])
         advance(len(rows))
-
-
-def _account_fault(account: Account | None, recorded_id: UUID, number: int, booked: tb.Account | None) -> str | None:
-    if account is None:
-        return "not an account name"
-    if account.id != recorded_id.int:
-        return "recorded under an id that is not its name's"
-    if account.currency.number != number:
-        return f"recorded in ledger {number}, while its currency's is {account.currency.number}"
-    if booked is None:
-        return "recorded as open, and the ledger does not know it"
-    expected = ledger_account(account)
-    if (booked.ledger, booked.code, booked.flags) != (expected.ledger, expected.code, expected.flags):
-        return f"stands in the ledger with ledger {booked.ledger}, code {booked.code}, flags {booked.flags!r}"
-    return None
 
 
 async def _check_balances(ledger: Ledger, pool: Pool, checks: AccountChecks, suspects: Sequence[_Wallet]) -> None:
@@ -111,37 +85,20 @@ async def _check_balances(ledger: Ledger, pool: Pool, checks: AccountChecks, sus
 
 
 def _report(checks: AccountChecks, wallet: _Wallet, moving: str) -> None:
-    recorded, booked = wallet.recorded, wallet.booked
-    if recorded.posted != booked.posted:
-        checks.balances.violated(
-            wallet.name, f"the database says {recorded.posted}, the ledger {booked.posted}{moving}"
-        )
-    if recorded.held != booked.held:
+    said, booked = wallet.recorded, wallet.booked
+    if said.posted != booked.posted:
+        checks.balances.violated(wallet.name, f"the database says {said.posted}, the ledger {booked.posted}{moving}")
+    if said.held != booked.held:
         checks.held.violated(
-            wallet.name, f"the database says that {recorded.held} is held, the ledger {booked.held}{moving}"
+            wallet.name, f"the database says that {said.held} is held, the ledger {booked.held}{moving}"
         )
 
 
 async def _look_again(ledger: Ledger, pool: Pool, wallets: Sequence[_Wallet]) -> list[_Wallet]:
     rows = await pool.fetch(statement("invariants/read_balances"), [wallet.id for wallet in wallets])
-    recorded = {row["account_id"]: _recorded(row) for row in rows}
+    said = {row["account_id"]: recorded(row) for row in rows}
     found = {account.id: account for account in await ledger.lookup_accounts([wallet.id.int for wallet in wallets])}
     return [
-        _Wallet(wallet.name, wallet.id, recorded.get(wallet.id, _Figures(0, 0)), _booked(found[wallet.id.int]))
+        _Wallet(wallet.name, wallet.id, said.get(wallet.id, Figures(0, 0)), ledger_figures(found[wallet.id.int]))
         for wallet in wallets
     ]
-
-
-def _recorded(row: asyncpg.Record) -> _Figures:
-    return _Figures(int(row["posted"] or 0), int(row["held"] or 0))
-
-
-def _booked(account: tb.Account) -> _Figures:
-    return _Figures(account.credits_posted - account.debits_posted, account.debits_pending)
-
-
-def _parsed(name: str) -> Account | None:
-    try:
-        return parse_account(name)
-    except BadInput:
-        return None

@@ -51,7 +51,7 @@ CREATE TABLE pm.reconciliation_cursor (
 
 -- What differed at the first look, on a mesh at work: it is looked at again before it becomes a break.
 CREATE TABLE pm.reconciliation_suspect (
-    what     text        NOT NULL CHECK (what IN ('intent', 'wallet', 'account', 'opened', 'transit')),
+    what     text        NOT NULL CHECK (what IN ('intent', 'wallet', 'account', 'opened', 'history')),
     key      text        NOT NULL,
     first_at timestamptz NOT NULL DEFAULT now(),
     due_at   timestamptz NOT NULL,

@@ -1,6 +1,6 @@
 -- Intents with the plans of all their attempts, a row an attempt, and what is stored about each: what was resolved, by
 -- which reference the PSP knows it, and whether its job was written. LATERAL with a limit keeps each a point look-up.
-SELECT i.id, i.state, i.attempt AS present, i.error_code, i.parent_id, child.parent_id AS child_of,
+SELECT i.id, i.state, i.attempt AS present, i.version, i.currency, i.error_code, i.parent_id, child.parent_id AS child_of,
        a.attempt, a.plan, r.kind, r.state AS resolved_state, r.amount_minor, r.ledger_attempt,
        f.psp, f.reference, job.attempt IS NOT NULL AS has_job
 FROM unnest($1::uuid[]) AS wanted (id)

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import tigerbeetle as tb
 
-from ops.statements import statement
+from reconciler.statements import statement
 from shared.db.pool import Pool
 from shared.errors import PaymeshError
 from shared.ids import IntentId
@@ -69,6 +69,8 @@ class Planned:
     id: UUID
     state: IntentState
     attempt: int
+    version: int = 1
+    currency: str = ""
     error_code: str | None = None
     parent: UUID | None = None
     child_of: UUID | None = None
@@ -90,13 +92,13 @@ class Planned:
 
 async def read_planned(pool: Pool, intents: Sequence[UUID]) -> dict[UUID, Planned]:
     """Return the intents that the database knows among these, by id and in its order."""
-    rows = await pool.fetch(statement("invariants/read_planned"), intents)
+    rows = await pool.fetch(statement("read_planned"), intents)
     return {intent: _planned(list(part)) for intent, part in groupby(rows, key=itemgetter("id"))}
 
 
 async def next_planned(pool: Pool, *, after: UUID, until: UUID, limit: int) -> list[Planned]:
     """Return the next intents, by id, that are past planning."""
-    rows = await pool.fetch(statement("invariants/next_intents"), after, until, limit)
+    rows = await pool.fetch(statement("next_intents"), after, until, limit)
     return list((await read_planned(pool, [row["id"] for row in rows])).values()) if rows else []
 
 
@@ -116,6 +118,8 @@ def _planned(rows: Sequence[asyncpg.Record]) -> Planned:
         id=first["id"],
         state=IntentState(first["state"]),
         attempt=first["present"],
+        version=first["version"],
+        currency=first["currency"],
         error_code=first["error_code"],
         parent=first["parent_id"],
         child_of=first["child_of"],
