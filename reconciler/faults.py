@@ -199,8 +199,7 @@ def _is_voided(attempt: Attempt) -> bool:
 
 def _legs(missing: BreakKind, what: str, planned: Transfers, booked: Books) -> Iterator[Fault]:
     for leg, transfer in enumerate(planned):
-        fault = _leg_fault(missing, transfer, booked.get(transfer.id))
-        if fault is not None:
+        for fault in _leg_faults(missing, transfer, booked.get(transfer.id)):
             yield replace(fault, detail=f"{what}leg {leg}: {fault.detail}", where=f"{what}leg {leg}{fault.where}")
 
 
@@ -212,23 +211,25 @@ def _moved(kind: BreakKind, planned: Transfers, booked: Books, although: str) ->
             yield Fault(kind, detail, f"leg {leg}", None, found.amount, found.amount)
 
 
-def _leg_fault(missing: BreakKind, planned: tb.Transfer, booked: tb.Transfer | None) -> Fault | None:
+def _leg_faults(missing: BreakKind, planned: tb.Transfer, booked: tb.Transfer | None) -> Iterator[Fault]:
     limits = planned.ledger == LIMITS_LEDGER
     if booked is None:
         kind = _K.LIMIT_MISMATCH if limits else missing
         detail = f"the ledger has no transfer of {planned.amount}"
-        return Fault(kind, detail, "", planned.amount, None, None if limits else -planned.amount)
-    for name, kind in _COMPARED.items():
+        yield Fault(kind, detail, "", planned.amount, None, None if limits else -planned.amount)
+        return
+    for name, mismatch in _COMPARED.items():
         wanted, found = getattr(planned, name), getattr(booked, name)
-        if wanted != found:
-            if name == "amount" and found == 0:
-                kind = _K.AMOUNT_ZERO  # noqa: PLW2901 - the graver name of the same field
-            detail = f"{name} is {found} in the ledger and {wanted} in the plan"
-            delta = found - wanted if name == "amount" and not limits else None
-            if name != "amount":
-                wanted, found = str(wanted), str(found)
-            return Fault(_K.LIMIT_MISMATCH if limits else kind, detail, f", {name}", wanted, found, delta)
-    return None
+        if wanted == found:
+            continue
+        kind = _K.LIMIT_MISMATCH if limits else mismatch
+        if kind is _K.AMOUNT_MISMATCH and found == 0:
+            kind = _K.AMOUNT_ZERO
+        detail = f"{name} is {found} in the ledger and {wanted} in the plan"
+        if name == "amount":
+            yield Fault(kind, detail, f", {name}", wanted, found, None if limits else found - wanted)
+        else:
+            yield Fault(kind, detail, f", {name}", str(wanted), str(found))
 
 
 def telling(faults: Sequence[Fault]) -> list[Fault]:
