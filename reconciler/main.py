@@ -15,10 +15,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from reconciler.account_map import fixed
+from reconciler.breaks import open_breaks
 from reconciler.catch_up import CatchUp
 from reconciler.consumers import groups, retire_silent
 from reconciler.dead_letters import Pause, sweep_dead_letters
+from reconciler.metrics import ReconciliationMetrics
+from reconciler.reconcile import Pace, Reconciliation
 from reconciler.settings import ReconcilerSettings
+from reconciler.status import read_status
 from reconciler.stuck import resume, take_stuck
 from reconciler.upkeep import create_partitions, prune_keys, prune_outbox, prune_results
 from shared import log, process
@@ -38,6 +43,46 @@ from shared.streams.client import connect, refused, unreachable
 
 _CATCH_UP_S = 2.0
 _log = structlog.get_logger(__name__)
+
+
+class Comparisons:
+    """The rounds of reconciliation, and what is said of them."""
+
+    def __init__(
+        self, *, settings: ReconcilerSettings, pool: Pool, ledger: Ledger, registry: CollectorRegistry
+    ) -> None:
+        self._pool = pool
+        self._ledger = ledger
+        self._metrics = ReconciliationMetrics(registry)
+        self._reconciliation = Reconciliation(
+            ledger=ledger,
+            pool=pool,
+            pace=Pace(
+                settle_s=settings.reconcile_settle_s,
+                grace_s=settings.reconcile_grace_s,
+                share=settings.reconcile_share,
+                stale_s=settings.reconcile_stale_s,
+                job_s=settings.reconcile_job_s,
+            ),
+        )
+        self._begun = False
+
+    async def round(self) -> None:
+        """Compare what is new, and say how things stand; before the first round, every account of the house."""
+        if not self._begun:
+            await self._verify_fixed()
+            self._begun = True
+        found = await self._reconciliation.round()
+        if found is not None:
+            self._metrics.round(found)
+        self._metrics.status(await read_status(self._pool, self._reconciliation.walks))
+
+    async def _verify_fixed(self) -> None:
+        wrong, count = await fixed(self._ledger, self._pool)
+        noted = await open_breaks(self._pool, wrong)
+        if wrong:
+            _log.error("fixed_accounts_wrong", wrong=len(wrong), opened=len(noted.opened), one=wrong[0].subject)
+        _log.info("fixed_accounts_verified", accounts=count)
 
 
 class Sweeps:
@@ -130,7 +175,7 @@ async def every(period_s: float, name: str, job: Callable[[], Awaitable[object]]
 @asynccontextmanager
 async def _stores(settings: ReconcilerSettings) -> AsyncIterator[tuple[Pool, Redis, Ledger]]:
     async with AsyncExitStack() as stack:
-        pool = await open_pool(settings.database_url, max_size=4, application_name="paymesh-reconciler")
+        pool = await open_pool(settings.database_url, max_size=6, application_name="paymesh-reconciler")
         stack.push_async_callback(close_pool, pool)
         redis = connect(settings.redis_url)
         stack.push_async_callback(redis.aclose)
@@ -150,6 +195,7 @@ async def serve(settings: ReconcilerSettings, stop: asyncio.Event) -> None:
     async with _stores(settings) as (pool, redis, ledger):
         mesh = await verify(pool=pool, redis=redis, ledger=TickingLedger(ledger), ledger_kind=settings.ledger_kind)
         sweeps = Sweeps(settings=settings, pool=pool, redis=redis, ledger=ledger, registry=registry)
+        comparisons = Comparisons(settings=settings, pool=pool, ledger=ledger, registry=registry)
         catch_up = CatchUp(pool=pool, ledger=ledger)
         checks: dict[str, Check] = {"postgres": lambda: pool.fetchval("SELECT 1"), "redis": redis.ping}
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
@@ -158,6 +204,7 @@ async def serve(settings: ReconcilerSettings, stop: asyncio.Event) -> None:
                 await stack.enter_async_context(serve_health(health, port=settings.health_port))
             tasks.create_task(every(TICK_S, "tick", sweeps.tick, stop), name="tick")
             tasks.create_task(every(_CATCH_UP_S, "catch_up", catch_up.round, stop), name="catch_up")
+            tasks.create_task(every(settings.reconcile_s, "reconcile", comparisons.round, stop), name="reconcile")
             tasks.create_task(every(settings.sweep_s, "sweep", sweeps.sweep, stop), name="sweep")
             tasks.create_task(every(settings.upkeep_s, "upkeep", sweeps.upkeep, stop), name="upkeep")
             _log.info("reconciler_ready", mesh=str(mesh.id), epoch=mesh.epoch)

@@ -27,5 +27,17 @@ class ReconcilerSettings(StoreSettings):
     """How long an idempotency key is kept; longer than the reconciliation window."""
     window_days: int = Field(default=60, ge=7, le=3650)
     """The reconciliation window: for how long sent jobs and PSPs' answers are kept."""
+    reconcile_s: float = Field(default=5.0, gt=0, le=3600)
+    """How often what is new is reconciled."""
+    reconcile_settle_s: float = Field(default=45.0, ge=0, le=600)
+    """How old a thing is before it is compared; longer than a transaction may last."""
+    reconcile_grace_s: float = Field(default=10.0, ge=0, le=600)
+    """How long a difference is left alone before it is looked at again, and opens a break."""
+    reconcile_share: float = Field(default=0.3, gt=0, le=1)
+    """How much of the time the walks work while there is something to walk; the rest is the saga's."""
+    reconcile_stale_s: float = Field(default=300.0, ge=1, le=86_400)
+    """After which time an open break is looked at again, and closed if it is gone."""
+    reconcile_job_s: float = Field(default=3600.0, gt=0, le=86_400)
+    """For how long a job may wait in the outbox before it is a break."""
     ledger_timeout_s: float = Field(default=30.0, gt=0, le=600)
     """How long a ledger call may go unanswered before its outcome counts as unknown."""
