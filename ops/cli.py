@@ -17,6 +17,7 @@ from ops.commands import (
     invariants,
     keys,
     psp,
+    recon,
     recover,
     rules,
     sign,
@@ -56,6 +57,7 @@ app.add_typer(rules.app, name="rules")
 app.add_typer(fees.app, name="fees")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(recon.app, name="recon")
 app.add_typer(streams.app, name="streams")
 
 

@@ -73,7 +73,7 @@ async def examine(ledger: Ledger, pool: Pool, owned: Mapping[UUID, Sequence[tb.T
             planned = await read_planned(pool, part)
         wanted = [transfer.id for intent in planned.values() for transfer in intent.transfers]
         booked = {transfer.id: transfer for transfer in await ledger.lookup_transfers(wanted)} if wanted else {}
-        history = await _read_history(pool, planned.values())
+        history = await read_history(pool, planned.values())
         for one in part:
             intent = planned.get(one)
             if intent is None:
@@ -218,7 +218,7 @@ def _books(intent: Planned, booked: Mapping[int, tb.Transfer], seen: Sequence[tb
     return {transfer.id: transfer for transfer in seen} | mine
 
 
-async def _read_history(pool: Pool, intents: Iterable[Planned]) -> dict[UUID, dict[RowKey, HistoryRow]]:
+async def read_history(pool: Pool, intents: Iterable[Planned]) -> dict[UUID, dict[RowKey, HistoryRow]]:
     """Return the history rows of intents, by intent."""
     wanted = [(wallet, one.id, UUID(int=one.id.int | _LOW)) for one in intents for wallet in sorted(customers(one))]
     if not wanted:

@@ -44,7 +44,7 @@ class HistoryWalk:
         if not rows:
             return Step(None, done=True)
         after = {"account": str(rows[-1]["account_id"]), "transfer": str(rows[-1]["transfer_id"])}
-        return Step(after, len(rows), tuple(await _strangers(self._pool, rows)), done=len(rows) < PAGE)
+        return Step(after, len(rows), tuple(await strangers(self._pool, rows)), done=len(rows) < PAGE)
 
 
 async def look_at_rows(ledger: Ledger, pool: Pool, keys: Iterable[str]) -> list[Break]:
@@ -59,14 +59,14 @@ async def look_at_rows(ledger: Ledger, pool: Pool, keys: Iterable[str]) -> list[
         return []
     with database():
         rows = await pool.fetch(statement("history_rows"), *zip(*places, strict=True))
-    found = await _strangers(pool, rows)
+    found = await strangers(pool, rows)
     strange = {one.subject for one in found}
     own = sorted({row["intent_id"] for row in rows if str(_key(row)) not in strange})
     examined = await examine_closely(ledger, pool, own)
     return found + [one for one in examined.breaks if one.kind is BreakKind.HISTORY_EXTRA and one.subject in wanted]
 
 
-async def _strangers(pool: Pool, rows: Sequence[asyncpg.Record]) -> list[Break]:
+async def strangers(pool: Pool, rows: Sequence[asyncpg.Record]) -> list[Break]:
     """Return the rows whose intent is unknown, is no part of their transfer, or has nothing to do with their wallet.
 
     All others are judged with their intent.

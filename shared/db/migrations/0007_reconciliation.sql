@@ -41,6 +41,30 @@ CREATE TABLE pm.reconciliation_break_event (
     PRIMARY KEY (break_id, seq)
 );
 
+-- What one person asks for and another approves: that the house bears a difference.
+CREATE TABLE pm.reconciliation_request (
+    id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    break_id        bigint      NOT NULL,
+    evidence        text        NOT NULL,
+    reason          text        NOT NULL,
+    requested_by    text        NOT NULL,      -- the name that was given
+    requester       text        NOT NULL,      -- who sat at the terminal, as the operating system says
+    requested_at    timestamptz NOT NULL DEFAULT now(),
+    decision        text        CHECK (decision IN ('approved', 'declined')),
+    decided_by      text,
+    decider         text,
+    decision_reason text,
+    decided_at      timestamptz,
+    CHECK ((decision IS NULL) = (decided_by IS NULL)),
+    CHECK ((decision IS NULL) = (decider IS NULL)),
+    CHECK ((decision IS NULL) = (decided_at IS NULL)),
+    CONSTRAINT two_people CHECK (
+        decision IS DISTINCT FROM 'approved'
+        OR (lower(trim(decided_by)) <> lower(trim(requested_by))
+            AND split_part(decider, '@', 1) <> split_part(requester, '@', 1)))
+);
+CREATE UNIQUE INDEX reconciliation_request_open ON pm.reconciliation_request (break_id) WHERE decision IS NULL;
+
 -- How far a walk has come; what is behind a cursor has been compared, or stands among the suspects.
 CREATE TABLE pm.reconciliation_cursor (
     name       text        PRIMARY KEY,
