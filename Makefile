@@ -10,7 +10,7 @@ ROUNDS ?= 10
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test matrix chaos backpressure dead-letters check bench bench-rules new-psp lock clean
+.PHONY: help install demo dev test matrix chaos backpressure dead-letters corruption recon-speed check bench bench-rules new-psp lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name meaning; do \
@@ -39,6 +39,12 @@ backpressure: install ## stop the adapter, post 50,000 withdrawals, let it come 
 
 dead-letters: install ## list a million dead letters, and say how long that took
 	@DEAD_LETTERS=1000000 $(RUN) -m pytest tests/integration/ops/test_dlq_listing.py -k quick -s $(ARGS)
+
+corruption: install ## find every kind of break, alone and in pairs, in a history of 100,000 intents; `make test` has 2,000
+	@PAYMESH_CORRUPTION=100000 $(RUN) -m pytest tests/integration/reconciler/test_corruption.py --timeout=7200 -s $(ARGS)
+
+recon-speed: install ## reconcile 10,000 new transfers behind 100,000 and behind 1,000,000 old ones, and say how long it took
+	@PAYMESH_RECON_SPEED=1 $(RUN) -m pytest tests/integration/reconciler/test_speed.py --timeout=7200 -s $(ARGS)
 
 check: install ## look without running: lint, format, types, import contracts
 	@$(RUN) -m ruff check .

@@ -75,6 +75,8 @@ class Comparisons:
         found = await self._reconciliation.round()
         if found is not None:
             self._metrics.round(found)
+            if found.opened or found.closed:
+                _log.warning("breaks_changed", opened=found.opened, closed=found.closed)
         self._metrics.status(await read_status(self._pool, self._reconciliation.walks))
 
     async def _verify_fixed(self) -> None:

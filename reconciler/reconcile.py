@@ -14,8 +14,6 @@ from datetime import datetime
 from typing import Final, assert_never
 from uuid import UUID
 
-import structlog
-
 from reconciler.account_map import named, transit_breaks, unmapped
 from reconciler.breaks import Break, Closing, close_breaks, open_breaks
 from reconciler.cursor import move_cursor, read_cursor
@@ -49,8 +47,6 @@ _LOCK: Final = "SELECT pg_try_advisory_lock(hashtext('pm.reconcile'))"
 _UNLOCK: Final = "SELECT pg_advisory_unlock_all()"
 _OPEN_OF_KIND: Final = "SELECT subject FROM pm.reconciliation_break WHERE kind = $1 AND state = 'OPEN'"
 _AGREES: Final = "both sides agree by now"
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +116,6 @@ class Reconciliation:
             late = await jobs_left_behind(self._pool, after_s=self._pace.job_s)
             await self._note(BreakKind.JOB_NEVER_LEFT, late, found)
             await self.look_again(found, await self._to_look_at())
-        if found.opened or found.closed:
-            _log.warning("breaks_changed", opened=found.opened, closed=found.closed)
         return found
 
     async def horizon(self) -> Horizon:
