@@ -338,10 +338,14 @@ class Stage:
         await self._limits.ensure(use.account for one in payments for plan in one.plans.values() for use in plan.limits)
         transfers = [transfer for one in payments for transfer in one.transfers]
         times = dict(zip((one.id for one in transfers), await self.submit(transfers), strict=True))
+        # Made before the transaction is opened: it must not idle while they are.
+        rows = {
+            table: [row for one in payments if table not in one.without for row in ROWS[table](one, times)]
+            for table in STATEMENTS
+        }
         async with self.pool.acquire() as connection, connection.transaction():
             for table, columns in STATEMENTS.items():
-                rows = [row for one in payments if table not in one.without for row in ROWS[table](one, times)]
-                await connection.copy_records_to_table(table, schema_name="pm", columns=columns, records=rows)
+                await connection.copy_records_to_table(table, schema_name="pm", columns=columns, records=rows[table])
         return len(transfers)
 
     def _count(self, transfer: tb.Transfer) -> None:

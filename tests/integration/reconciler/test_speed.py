@@ -1,15 +1,17 @@
 """What a run costs grows with what is new, not with what lies behind it."""
 
-import asyncio
+import json
 import os
 import statistics
 import time
+from dataclasses import replace
 
 import pytest
+import tigerbeetle as tb
 
 from reconciler.reconcile import Reconciliation
-from shared.db.pool import Pool
-from tests.integration.reconciler.conftest import AT_ONCE, found, populate, settle
+from reconciler.walks import _ALL
+from tests.integration.reconciler.conftest import AT_ONCE, found, populate
 from tests.integration.reconciler.history import Clerk, Stage
 
 WHOLE = bool(os.environ.get("PAYMESH_RECON_SPEED"))
@@ -36,10 +38,12 @@ async def measured(stage: Stage, clerk: Clerk, reconciler: Reconciliation) -> li
         new = await load_transfers(stage, clerk, NEW)
         started = time.perf_counter()
         done = await reconciler.round()
-        taken.append((time.perf_counter() - started) * NEW / new)
+        elapsed_s = time.perf_counter() - started
         assert done is not None
         assert done.done
-        assert done.walked["ledger"] == new
+        # Allowances that were used for the first time were funded, too.
+        assert new <= done.walked["ledger"] <= 1.5 * new
+        taken.append(elapsed_s * NEW / done.walked["ledger"])
     return taken
 
 
@@ -55,8 +59,8 @@ async def test_a_run_takes_as_long_behind_ten_times_as_much(stage: Stage) -> Non
     behind, medians = 0, []
     for old in OLD:
         behind += await load_transfers(stage, clerk, old - behind)
-        await analyse(stage.pool)
-        await settle(reconciler, stage.pool)
+        await stage.pool.execute("ANALYZE")  # as autovacuum would have by then
+        await pass_over(stage)
         taken = await measured(stage, clerk, reconciler)
         behind += NEW * RUNS
         medians.append(statistics.median(taken))
@@ -67,7 +71,23 @@ async def test_a_run_takes_as_long_behind_ten_times_as_much(stage: Stage) -> Non
         assert medians[1] / medians[0] < RATIO_MAX
 
 
-async def analyse(pool: Pool) -> None:
-    """Let the planner know what there is, as autovacuum would by now."""
-    await pool.execute("ANALYZE")
-    await asyncio.sleep(0)
+async def pass_over(stage: Stage) -> None:
+    """Stand at the end of all there is, as if it had been walked: what that takes is not what is measured."""
+    newest = replace(_ALL, limit=1, flags=tb.QueryFilterFlags.REVERSED)
+    (transfer,), (account,) = await stage.ledger.query_transfers(newest), await stage.ledger.query_accounts(newest)
+    last = await stage.pool.fetchrow(
+        "SELECT at, intent_id, seq FROM pm.intent_event ORDER BY at DESC, intent_id DESC, seq DESC LIMIT 1"
+    )
+    assert last is not None
+    place = {"at": last["at"].isoformat(), "intent": str(last["intent_id"]), "seq": last["seq"]}
+    for name, position in (
+        ("ledger", {"timestamp_ns": transfer.timestamp}),
+        ("opened", {"timestamp_ns": account.timestamp}),
+        ("log", place),
+    ):
+        await stage.pool.execute(
+            "INSERT INTO pm.reconciliation_cursor (name, position) VALUES ($1, $2)"
+            " ON CONFLICT (name) DO UPDATE SET position = EXCLUDED.position",
+            name,
+            json.dumps(position),
+        )
