@@ -22,6 +22,7 @@ from reconciler.consumers import groups, retire_silent
 from reconciler.dead_letters import Pause, sweep_dead_letters
 from reconciler.metrics import ReconciliationMetrics
 from reconciler.reconcile import Pace, Reconciliation
+from reconciler.reports.rounds import ReportRounds
 from reconciler.settings import ReconcilerSettings
 from reconciler.status import read_status
 from reconciler.stuck import resume, take_stuck
@@ -199,6 +200,7 @@ async def serve(settings: ReconcilerSettings, stop: asyncio.Event) -> None:
         sweeps = Sweeps(settings=settings, pool=pool, redis=redis, ledger=ledger, registry=registry)
         comparisons = Comparisons(settings=settings, pool=pool, ledger=ledger, registry=registry)
         catch_up = CatchUp(pool=pool, ledger=ledger)
+        reports = ReportRounds(pool=pool, ledger=ledger, registry=registry)
         checks: dict[str, Check] = {"postgres": lambda: pool.fetchval("SELECT 1"), "redis": redis.ping}
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             if settings.health_port:
@@ -207,6 +209,8 @@ async def serve(settings: ReconcilerSettings, stop: asyncio.Event) -> None:
             tasks.create_task(every(TICK_S, "tick", sweeps.tick, stop), name="tick")
             tasks.create_task(every(_CATCH_UP_S, "catch_up", catch_up.round, stop), name="catch_up")
             tasks.create_task(every(settings.reconcile_s, "reconcile", comparisons.round, stop), name="reconcile")
+            tasks.create_task(every(settings.digest_s, "digest", reports.digest, stop), name="digest")
+            tasks.create_task(every(settings.report_s, "report", reports.keep, stop), name="report")
             tasks.create_task(every(settings.sweep_s, "sweep", sweeps.sweep, stop), name="sweep")
             tasks.create_task(every(settings.upkeep_s, "upkeep", sweeps.upkeep, stop), name="upkeep")
             _log.info("reconciler_ready", mesh=str(mesh.id), epoch=mesh.epoch)

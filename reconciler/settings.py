@@ -39,5 +39,9 @@ class ReconcilerSettings(StoreSettings):
     """After which time an open break is looked at again, and closed if it is gone."""
     reconcile_job_s: float = Field(default=3600.0, gt=0, le=86_400)
     """For how long a job may wait in the outbox before it is a break."""
+    digest_s: float = Field(default=2.0, gt=0, le=3600)
+    """How often what moved is added up for reports."""
+    report_s: float = Field(default=60.0, gt=0, le=86_400)
+    """How often it is looked whether a day or a week has ended whose report is still to be made."""
     ledger_timeout_s: float = Field(default=30.0, gt=0, le=600)
     """How long a ledger call may go unanswered before its outcome counts as unknown."""

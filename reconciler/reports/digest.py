@@ -17,7 +17,7 @@ from uuid import UUID
 
 import tigerbeetle as tb
 
-from reconciler.reports.days import BusinessDay, Calendar, ZoneCalendar, moment
+from reconciler.reports.days import NS, BusinessDay, Calendar, ZoneCalendar, moment
 from reconciler.reports.flows import Course, Flow, Operation, add_up, by_account, continues, ends_hold
 from reconciler.reports.names import Names
 from reconciler.reports.standing import look, write_standing
@@ -76,19 +76,19 @@ class Digest:
         self._names = Names(pool=pool, ledger=ledger)
 
     async def round(self, *, pages: int = PAGES_MAX) -> Digested:
-        """Go on for a while.
+        """Go on for a while, or until nothing is left.
 
         Raises:
             Transient, OutcomeUnknown: a store was out of reach; the next round goes on.
         """
-        walked, last_ns = 0, 0
+        walked = 0
+        step = _Step(0, 0, more=True)
         for _ in range(pages):
             step = await self._step()
-            if step is None:
+            walked += step.walked
+            if not step.more:
                 return Digested(walked, done=True, lag_s=0.0)
-            walked += step[0]
-            last_ns = step[1]
-        return Digested(walked, done=False, lag_s=max(0.0, time.time() - last_ns / 1e9))
+        return Digested(walked, done=False, lag_s=max(0.0, time.time() - step.walked_ns / NS))
 
     async def to_the_end(self) -> int:
         """Go on until nothing is left; return how many transfers were counted."""
@@ -99,23 +99,23 @@ class Digest:
             if digested.done:
                 return walked
 
-    async def _step(self) -> tuple[int, int] | None:
-        """Count one page, or what of it belongs to the day that is open; None where nothing is new."""
+    async def _step(self) -> "_Step":
+        """Count one page, or what of it belongs to the day that is open."""
         place = await self._place()
         before, page = await self._read(place.walked_ns)
         if not page:
-            return None
+            return _Step(0, place.walked_ns, more=False)
         calendar = self._calendar(place.time_zone)
         today = place.today or calendar.first(page[0].timestamp)
         counted = page[: _belonging(page, today, before)]
         over = len(counted) < len(page)
         flows = await self._flows(counted)
+        tomorrow = calendar.after(today) if over else None
+        reached = _Reached(counted[-1].timestamp if counted else place.walked_ns, (tomorrow or today).day)
         with database():
             async with self._pool.acquire() as connection, connection.transaction():
-                tomorrow = calendar.after(today) if over else None
-                reached = _Reached(counted[-1].timestamp if counted else place.walked_ns, (tomorrow or today).day)
                 if not await _advance(connection, place, reached):
-                    return 0, reached.walked_ns  # Another process counted it.
+                    return _Step(0, reached.walked_ns, more=True)  # Another process counted it.
                 if place.today is None:
                     await _open(connection, today)
                 await _add(connection, today.day, flows)
@@ -123,7 +123,7 @@ class Digest:
                     await _close(connection, today)
                     await _open(connection, tomorrow)
                     await connection.execute(statement("carry_over"), today.day, tomorrow.day)
-        return len(counted), reached.walked_ns
+        return _Step(len(counted), reached.walked_ns, more=over or len(page) >= self._page)
 
     async def _place(self) -> _Place:
         with database():
@@ -169,6 +169,15 @@ class Digest:
         wanted = sorted({each.pending_id for each in transfers if ends_hold(each)})
         held = await self._ledger.lookup_transfers(wanted) if wanted else []
         return {each.id: each.amount for each in held}
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What a step counted, and whether the ledger may have more: a mesh at work always has, but not a whole page."""
+
+    walked: int
+    walked_ns: int
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,12 +100,13 @@ def _currency(report: Report, unit: Unit) -> Markup:
     if any(day.fees_minor for day in trend):
         beside += [_caption("Fees a day"), fees_chart(trend, unit, since=since)]
     if beside:
-        charts.append(element("div", *beside, class_="card"))
+        charts.append(element("div", *beside, class_="card beside"))
     return element(
         "section",
         element("h2", text(unit.currency)),
         element("div", *_tiles(report, unit), class_="tiles"),
         *([element("div", *charts, class_="charts")] if charts else []),
+        class_="currency",
     )
 
 

@@ -14,7 +14,7 @@ from reconciler.reports import totals
 from reconciler.reports.contents import Period, Report
 from reconciler.reports.days import moment
 from reconciler.reports.flows import Course, Flow
-from reconciler.reports.periods import Span
+from reconciler.reports.periods import Span, day_span, parse_span
 from reconciler.reports.standing import Standing, look, read_standing, written
 from reconciler.reports.statements import Connection, statement
 from reconciler.reports.totals import AccountDay, DayFlow
@@ -23,6 +23,7 @@ from shared.db.pool import Pool
 from shared.errors import BadInput
 from shared.money import CURRENCIES
 
+TODAY: Final = "today"
 TREND_DAYS: Final = 14
 """How many days the trend of a day's report goes back; a week's shows as many."""
 
@@ -47,6 +48,24 @@ async def make_report(pool: Pool, span: Span) -> Report:
             standing = await _standing(connection, of_period[-1])
     flows = [_flow(row) for row in rows]
     return _report(span, of_period, [row["day"] for row in days], [_line(row) for row in lines], flows, standing)
+
+
+async def find_span(pool: Pool, name: str | None) -> Span:
+    """Return a period by its name; ``today`` is the day that is open by the ledger's clock.
+
+    Without a name it is the last day that has ended, or today where none has.
+
+    Raises:
+        BadInput: with code ``bad_period``: it is no name of one; with code ``no_such_period``: there are no days yet.
+        Transient, OutcomeUnknown: the database is out of reach.
+    """
+    if name not in (None, TODAY):
+        return parse_span(str(name))
+    with database():
+        days = await pool.fetch(statement("last_days"))
+    if not days:
+        raise BadInput("the ledger has no days as yet", code="no_such_period")
+    return day_span(days[0]["day"] if name == TODAY else days[-1]["day"])
 
 
 async def _standing(connection: Connection, last: asyncpg.Record) -> Standing | None:
