@@ -50,20 +50,20 @@ class ZoneCalendar:
         Raises:
             BadInput: with code ``bad_time_zone``.
         """
-        day = datetime.fromtimestamp(at_ns // NS, self._zone()).date()
+        day = self._date(at_ns)
         return BusinessDay(day, self.time_zone, self._begins_ns(day), self._begins_ns(day + _DAY))
 
     def after(self, day: BusinessDay) -> BusinessDay:
-        """Return the day that follows; its end lies after its beginning whatever zone the other day had.
+        """Return the day that follows: a date that the zone, or a change of it, leaves out has no day.
 
         Raises:
             BadInput: with code ``bad_time_zone``.
         """
-        following = day.day + _DAY
-        midnight = following + _DAY
-        while (ends_ns := self._begins_ns(midnight)) <= day.ends_ns:
-            midnight += _DAY
-        return BusinessDay(following, self.time_zone, day.ends_ns, ends_ns)
+        following = max(day.day + _DAY, self._date(day.ends_ns))
+        return BusinessDay(following, self.time_zone, day.ends_ns, self._begins_ns(following + _DAY))
+
+    def _date(self, at_ns: int) -> date:
+        return datetime.fromtimestamp(at_ns // NS, self._zone()).date()
 
     def _begins_ns(self, day: date) -> int:
         """Return when a day begins; where midnight is skipped, the moment that the clock jumps."""

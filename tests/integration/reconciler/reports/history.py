@@ -1,7 +1,7 @@
 """A small mesh's history: intents in the log, their transfers in the ledger, and days that end where a test says.
 
-The session's TigerBeetle is shared: the digest starts after whatever others did, and accounts carry this test's own
-name, which the reports are told to read as the plain one.
+The session's TigerBeetle is shared: the digest starts after whatever others did, and accounts other than transit carry
+this test's own name, which the map gives out as the plain one.
 """
 
 import itertools
@@ -32,14 +32,14 @@ from tests.waiting import until
 
 FIRST: Final = date(2026, 11, 26)
 """A Thursday: a history of a week turns into the next week and the next month."""
-_NS_A_DAY: Final = 86_400 * 10**9
+_FAR_NS: Final = 1 << 62
 _MS: Final = 10**6
 _tags = itertools.count(time.time_ns())
 
 
 @dataclass(slots=True)
 class CutCalendar:
-    """Days that end where they are cut; the last goes on for a day."""
+    """Days that end where they are cut; the last goes on."""
 
     starts_ns: int
     cuts: list[int] = field(default_factory=list)
@@ -53,7 +53,7 @@ class CutCalendar:
 
     def _day(self, number: int) -> BusinessDay:
         edges = [self.starts_ns, *self.cuts]
-        ends_ns = edges[number + 1] if number + 1 < len(edges) else edges[number] + _NS_A_DAY
+        ends_ns = edges[number + 1] if number + 1 < len(edges) else _FAR_NS
         return BusinessDay(FIRST + timedelta(days=number), "UTC", edges[number], ends_ns)
 
 
@@ -88,6 +88,9 @@ class History:
         """End the day now, once everything in it is past; or within the last chain, so many legs before its end."""
         cut_ns = await self.newest_ns() + 1 - before_last if before_last else time.time_ns() + _MS
         self.calendar.cuts.append(cut_ns)
+        # Where it has been opened already, its end is written down.
+        day = FIRST + timedelta(days=len(self.calendar.cuts) - 1)
+        await self.pool.execute("UPDATE pm.business_day SET ends_ns = $1 WHERE day = $2", cut_ns, day)
         await until(lambda: time.time_ns() > cut_ns + 2 * _MS, "the day to be over")
 
     def digest(self, *, page: int = 7) -> Digest:

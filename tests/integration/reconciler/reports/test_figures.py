@@ -134,7 +134,8 @@ async def test_the_digest_and_the_ledger_say_the_same_of_every_account(history: 
     await two_days(history)
     report = await history.report(2)
     assert not report.period.complete
-    house = {line.account: line for line in report.balances if "*" not in line.account}
+    # The shared server's transit has seen other tests' holds.
+    house = {line.account: line for line in report.balances if line.account.split(":")[0] in ("psp", "fee")}
     rows = await history.pool.fetch("SELECT name, id FROM pm.tb_account_map WHERE name = ANY ($1)", list(house))
     accounts = {account.id: account for account in await history.ledger.lookup_accounts([r["id"].int for r in rows])}
     assert len(accounts) == len(house)

@@ -1,0 +1,86 @@
+"""`paymesh recon report` as it is typed: in every form, to a file or not, with an exit code that tells the truth."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+import pytest_asyncio
+import typer
+from typer.testing import CliRunner
+
+from ops.commands import recon_report
+from reconciler.reports.digest import Digest
+from tests.integration.ops.commanding import Invoke, commands_on
+from tests.integration.ops.conftest import Mesh
+from tests.integration.orchestrator.world import intent_entry, message, p2p
+
+
+@pytest.fixture
+def report(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """The command alone, on the mesh of the test."""
+    commands_on(mesh, monkeypatch)
+    app = typer.Typer()
+    app.command()(recon_report.report)
+    return lambda *arguments: CliRunner().invoke(app, [*arguments])
+
+
+@pytest_asyncio.fixture
+async def payments(mesh: Mesh) -> None:
+    """Ann is given 100 baht and pays Bo 25."""
+    ann, bo = mesh.world.wallet("ann"), mesh.world.wallet("bo")
+    await mesh.world.fund({ann: 10_000, bo: 0})
+    await mesh.world.handle(intent_entry(message(p2p(ann, bo, 2_500))))
+
+
+@pytest.mark.usefixtures("payments")
+def test_todays_report_says_what_has_happened_so_far(report: Invoke) -> None:
+    """It is not final, and what it says is what was paid."""
+    made = report("today", "--json")
+    assert made.exit_code == 0, made.output
+    said = json.loads(made.stdout)
+    assert not said["period"]["complete"]
+    assert {line["operation_type"]: line["amount_minor"] for line in said["operations"]} == {
+        "ADJUSTMENT": 10_000,
+        "P2P_TRANSFER": 2_500,
+    }
+    assert report().stdout == report("today").stdout
+    assert "P2P transfer" in report().stdout
+
+
+@pytest.mark.usefixtures("payments")
+def test_every_form_goes_to_a_file(report: Invoke, tmp_path: Path) -> None:
+    """The file holds what would have been printed."""
+    for form in ("json", "csv", "html", "text"):
+        made = report("today", "--format", form, "--out", str(tmp_path / form))
+        assert (made.exit_code, made.stdout) == (0, ""), made.output
+    assert json.loads((tmp_path / "json").read_text())["checks"]
+    assert {line["section"] for line in csv.DictReader(io.StringIO((tmp_path / "csv").read_text()))} > {"balances"}
+    assert ET.fromstring((tmp_path / "html").read_text()).tag == "html"  # noqa: S314 - written three lines above
+    assert "all balances of a currency add up to nothing" in (tmp_path / "text").read_text()
+
+
+@pytest_asyncio.fixture
+async def tampered(mesh: Mesh, payments: None) -> None:  # noqa: ARG001 - they come first
+    """Somebody adds seven satang to what was added up."""
+    await Digest(pool=mesh.pool, ledger=mesh.ledger).to_the_end()
+    await mesh.pool.execute("UPDATE pm.ledger_day SET credits = credits + 7 WHERE account = 'user:*:THB'")
+
+
+@pytest.mark.usefixtures("tampered")
+def test_a_report_that_does_not_add_up_exits_1(report: Invoke) -> None:
+    """And says by how much."""
+    made = report("today")
+    assert made.exit_code == 1
+    assert "off by 7" in made.stdout
+
+
+@pytest.mark.usefixtures("payments")
+def test_what_is_no_period_is_not_understood(report: Invoke) -> None:
+    """Exit 2, with an example; so is a day that the ledger has not."""
+    for name, said in (("last-week", "2026-W48"), ("2001-01-01", "no days in 2001-01-01")):
+        made = report(name)
+        assert made.exit_code == 2
+        assert said in made.output
