@@ -16,6 +16,7 @@ from reconciler.reports.reading import make_report
 from reconciler.reports.statements import statement
 from shared.db.failures import database
 from shared.db.pool import Pool
+from shared.errors import require
 
 KEPT_MAX: Final = 100
 """How many days one round makes reports of; the next goes on."""
@@ -75,6 +76,7 @@ async def compare(pool: Pool, span: Span) -> Kept:
 
 
 async def _keep(pool: Pool, report: Report) -> bool:
+    require(report.period.complete, f"the report of {report.period.name} is not final")
     body = write_json(report)
     with database():
         made = await pool.fetchval(
