@@ -200,7 +200,7 @@ async def serve(settings: ReconcilerSettings, stop: asyncio.Event) -> None:
         sweeps = Sweeps(settings=settings, pool=pool, redis=redis, ledger=ledger, registry=registry)
         comparisons = Comparisons(settings=settings, pool=pool, ledger=ledger, registry=registry)
         catch_up = CatchUp(pool=pool, ledger=ledger)
-        reports = ReportRounds(pool=pool, ledger=ledger, registry=registry)
+        reports = ReportRounds(pool=pool, ledger=ledger, registry=registry, share=settings.reconcile_share)
         checks: dict[str, Check] = {"postgres": lambda: pool.fetchval("SELECT 1"), "redis": redis.ping}
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             if settings.health_port:

@@ -11,6 +11,7 @@ from rich.progress import Progress as Bar
 from rich.progress import TextColumn, TimeElapsedColumn
 
 from ops.audit import actor
+from ops.commands import recon_report
 from ops.commands.recon_view import print_break, print_breaks, print_ran, print_rebuilt, print_requests, print_status
 from ops.commands.running import EXIT_WRONG, Confirm, Json, Reason, example, require_confirmed, run
 from ops.console import err, out, print_json
@@ -37,6 +38,7 @@ from reconciler.rebuild import Rebuilt
 from reconciler.status import Status
 
 app = typer.Typer(no_args_is_help=True, help="Reconciliation: what differs between ledger, database and PSPs.")
+app.command(epilog=recon_report.EPILOG)(recon_report.report)
 
 Number = Annotated[int, typer.Argument(help="The break's number.", show_default=False)]
 Evidence = Annotated[str, typer.Option("--evidence", help="What it rests on; no personal data.", show_default=False)]

@@ -8,6 +8,7 @@ where nobody pays.
 This module must never change what a closed day says, and never conclude anything about an intent.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -59,7 +60,13 @@ class Digest:
     """One process's walk; whoever else walks too does no harm."""
 
     def __init__(
-        self, *, pool: Pool, ledger: Ledger, calendar: Callable[[str], Calendar] = ZoneCalendar, page: int = PAGE
+        self,
+        *,
+        pool: Pool,
+        ledger: Ledger,
+        calendar: Callable[[str], Calendar] = ZoneCalendar,
+        page: int = PAGE,
+        share: float = 1.0,
     ) -> None:
         """Stand on the stores.
 
@@ -68,11 +75,13 @@ class Digest:
             ledger: the books.
             calendar: makes the calendar of a time zone.
             page: how many transfers are counted at once.
+            share: how much of the time it works while it walks; the rest it leaves to the saga.
         """
         self._pool = pool
         self._ledger = ledger
         self._calendar = calendar
         self._page = page
+        self._share = share
         self._names = Names(pool=pool, ledger=ledger)
 
     async def round(self, *, pages: int = PAGES_MAX) -> Digested:
@@ -84,10 +93,12 @@ class Digest:
         walked = 0
         step = _Step(0, 0, more=True)
         for _ in range(pages):
+            started = time.monotonic()
             step = await self._step()
             walked += step.walked
             if not step.more:
                 return Digested(walked, done=True, lag_s=0.0)
+            await asyncio.sleep((time.monotonic() - started) * (1 / self._share - 1))
         return Digested(walked, done=False, lag_s=max(0.0, time.time() - step.walked_ns / NS))
 
     async def to_the_end(self) -> int:

@@ -14,9 +14,9 @@ from shared.ledger.port import Ledger
 class ReportRounds:
     """The rounds over real stores, and what they count."""
 
-    def __init__(self, *, pool: Pool, ledger: Ledger, registry: CollectorRegistry) -> None:
+    def __init__(self, *, pool: Pool, ledger: Ledger, registry: CollectorRegistry, share: float = 1.0) -> None:
         self._pool = pool
-        self._digest = Digest(pool=pool, ledger=ledger)
+        self._digest = Digest(pool=pool, ledger=ledger, share=share)
         self._walked = Counter("paymesh_digest_transfers", "Transfers added up for reports.", registry=registry)
         self._lag = Gauge(
             "paymesh_digest_lag_seconds", "Age of the last transfer added up; 0: nothing was left.", registry=registry

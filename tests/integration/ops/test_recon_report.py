@@ -8,10 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import pytest_asyncio
-import typer
-from typer.testing import CliRunner
 
-from ops.commands import recon_report
 from reconciler.reports.digest import Digest
 from tests.integration.ops.commanding import Invoke, commands_on
 from tests.integration.ops.conftest import Mesh
@@ -20,11 +17,9 @@ from tests.integration.orchestrator.world import intent_entry, message, p2p
 
 @pytest.fixture
 def report(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> Invoke:
-    """The command alone, on the mesh of the test."""
-    commands_on(mesh, monkeypatch)
-    app = typer.Typer()
-    app.command()(recon_report.report)
-    return lambda *arguments: CliRunner().invoke(app, [*arguments])
+    """The command on the mesh of the test."""
+    paymesh = commands_on(mesh, monkeypatch)
+    return lambda *arguments: paymesh("recon", "report", *arguments)
 
 
 @pytest_asyncio.fixture
