@@ -9,9 +9,12 @@ from xml.etree import ElementTree as ET
 import pytest
 import pytest_asyncio
 
+from ops.commands.recon_report import make
 from reconciler.reports.digest import Digest
+from shared.contracts import Outcome
 from tests.integration.ops.commanding import Invoke, commands_on
 from tests.integration.ops.conftest import Mesh
+from tests.integration.ops.psp_scene import PspScene, collected, declined, late_credit, paid
 from tests.integration.orchestrator.world import intent_entry, message, p2p
 
 
@@ -70,6 +73,29 @@ def test_a_report_that_does_not_add_up_exits_1(report: Invoke) -> None:
     made = report("today")
     assert made.exit_code == 1
     assert "off by 7" in made.stdout
+
+
+async def test_what_psps_did_is_in_it_to_the_last_unit(mesh: Mesh, scene: PspScene) -> None:
+    """Paid out, paid less than asked, declined, still on its way, paid in, and paid in twice."""
+    await paid(scene)
+    less = await scene.paying(100)
+    await scene.told(less, Outcome.PAID, amount_minor=60)
+    await declined(scene)
+    await scene.paying(200)
+    await collected(scene, 500)
+    await late_credit(scene)
+    made = await make(mesh.settings, "today")
+    said = made.report
+    assert said.holds
+    rows = await mesh.pool.fetch("SELECT psp, sum(amount_minor) AS paid FROM pm.psp_tx_map GROUP BY psp")
+    moved = {psp.psp: psp.paid_in_minor + psp.paid_out_minor for psp in said.psps}
+    assert moved == {row["psp"]: row["paid"] for row in rows}
+    (withdrawals,) = (line for line in said.operations if line.operation_type == "IPPS_WITHDRAWAL")
+    assert (withdrawals.payments, withdrawals.amount_minor) == (2, 360)
+    assert (withdrawals.held, withdrawals.voided) == (4, 1)
+    assert {line.operation_type for line in said.operations if line.psp == "qp"} == {"QP_TOPUP", "LATE_CREDIT"}
+    assert said.open_intents is not None
+    assert [(line.state, line.amount_minor) for line in said.open_intents] == [("AUTHORIZED", 200)]
 
 
 @pytest.mark.usefixtures("payments")
