@@ -94,15 +94,16 @@ def add_to_contracts(project: str, psp: str) -> str:
     """Return the project file with a PSP's modules in every import contract that lists such modules.
 
     Raises:
-        Misconfigured: a contract is not there, or not in one line.
+        Misconfigured: a contract is not there.
     """
     for contract, (key, modules) in _CONTRACTS.items():
         added = [module.format(psp=psp) for module in modules]
-        line = rf'name = "{re.escape(contract)}"\n(?:.+\n)*?{key} = \[[^\]\n]+'
-        found = re.search(line, project)
+        found = re.search(rf'name = "{re.escape(contract)}"\n(?:.+\n)*?{key} = \[[^\]]+', project)
         if found is None:
-            raise Misconfigured(f"pyproject.toml has no import contract “{contract}” with its {key} in one line")
-        project = project[: found.end()] + "".join(f', "{module}"' for module in added) + project[found.end() :]
+            raise Misconfigured(f"pyproject.toml has no import contract “{contract}” with its {key}")
+        a_line_each = found[0].endswith("\n")
+        new = "".join(f'    "{module}",\n' if a_line_each else f', "{module}"' for module in added)
+        project = project[: found.end()] + new + project[found.end() :]
         require(
             set(added) <= _listed(project, contract, key), f"the contract “{contract}” does not name the new modules"
         )
