@@ -1,12 +1,17 @@
 """Rules are tried before they live: both engines agree on every sample, or the expression is pointed at."""
 
+import re
+from dataclasses import replace
+
 import pytest
 
 from ops.rules.documents import read_document
 from ops.rules.facts import Facts
 from ops.rules.findings import Finding, told
 from ops.rules.samples import CHANNELS, SAMPLES_MAX, named_in, samples
+from ops.rules.second_opinion import Objection, answer, both
 from ops.rules.validation import validate
+from shared.rules.expressions import Context
 from shared.rules.model import Scope
 
 KNOWN = Facts(
@@ -213,6 +218,13 @@ def test_routes_and_switches_name_what_there_is() -> None:
         ("switch gone:*", "psp"): False,
         ("switch ipps:QP_TOPUP", "operation"): False,
     }
+
+
+def test_engines_that_disagree_are_told_with_both_answers() -> None:
+    """The sample too, so that the author can see for themselves."""
+    one, other = both("amount * 2", "amount"), both("amount * 3", "amount")
+    with pytest.raises(Objection, match=re.escape("the engines disagree: 14 and 21 (on the sample amount = 7)")):
+        answer(replace(one, second=other.second), {"amount": 7}, Context())
 
 
 def test_a_velocity_condition_is_tried_too() -> None:
