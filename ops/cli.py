@@ -16,6 +16,7 @@ from ops.commands import (
     intents,
     invariants,
     keys,
+    limits,
     psp,
     recon,
     recover,
@@ -55,6 +56,7 @@ app.add_typer(intents.app, name="intent")
 app.add_typer(psp.app, name="psp")
 app.add_typer(rules.app, name="rules")
 app.add_typer(fees.app, name="fees")
+app.add_typer(limits.app, name="limits")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(recon.app, name="recon")

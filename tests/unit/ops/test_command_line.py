@@ -99,6 +99,7 @@ def test_the_commands_are_these() -> None:
         "recon run",
         "recon show",
         "recon status",
+        "limits show",
         "rules apply",
         "rules check",
         "rules export",
