@@ -10,7 +10,7 @@ ROUNDS ?= 10
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test matrix chaos backpressure dead-letters corruption recon-speed check bench bench-rules new-psp lock clean
+.PHONY: help install demo dev test matrix chaos backpressure dead-letters corruption recon-speed check bench bench-rules bench-recon new-psp lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name meaning; do \
@@ -57,6 +57,9 @@ bench: install ## run the one canonical workload and print its figures
 
 bench-rules: install ## what fees, limits and routes cost an intent, with as many as may apply to it
 	@$(RUN) -m bench.rules $(ARGS)
+
+bench-recon: install ## what a reconciler at work costs payments between wallets: their p99 beside it and without it
+	@$(RUN) -m bench.recon $(ARGS)
 
 new-psp: install ## lay out the folder of a PSP and the tests it has yet to pass: NAME=acme
 	@[ -n "$(NAME)" ] || { echo 'make new-psp: needs a name, such as NAME=acme'; exit 1; }

@@ -39,6 +39,8 @@ GATEWAY_ADMISSION_LIMIT: Final = 2000
 DRAIN_TIMEOUT_S: Final = 60.0
 _OPEN_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.02
+_EAGER: Final = {"RECONCILER_RECONCILE_S": "0.5", "RECONCILER_RECONCILE_SETTLE_S": "1.0"}
+"""A reconciler compares what is being paid, and not what was paid before anything was measured."""
 PERMISSIONS: Final = {"operations": ["P2P_TRANSFER"], "accounts": ["user:*"]}
 _FOREIGN: Final = ("PAYMESH_", "GATEWAY_", "ORCHESTRATOR_", "RECONCILER_", "PROMETHEUS_MULTIPROC_DIR")
 _STORES: Final = ("REDIS_URL", "DATABASE_URL", "TIGERBEETLE_ADDRESSES")
@@ -125,6 +127,8 @@ class Stage:
         ]
 
     def _own(self, role: str, port: int) -> dict[str, str]:
+        if role == "reconciler":
+            return {"RECONCILER_HEALTH_PORT": str(port)} | _EAGER
         if role != "gateway":
             return {f"{role.upper()}_HEALTH_PORT": str(port)}
         metrics = self.stack.folder / "gateway-metrics"

@@ -1,4 +1,4 @@
-"""What stands in the database: partitions ahead of time, PSPs that can be reached, alerts that nobody has closed."""
+"""What stands in the database: partitions ahead of time, PSPs that can be reached, alerts and breaks that are open."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -19,7 +19,7 @@ _ENSURE: Final = f"{_PSQL} 'SELECT pm.ensure_partitions(now(), 4)'"
 
 
 async def look_at_records(pool: Pool) -> list[Finding]:
-    """Look at partitions, PSPs, alerts and whether the door is open.
+    """Look at partitions, PSPs, alerts, breaks and whether the door is open.
 
     Raises:
         Transient, OutcomeUnknown: the database is out of reach.
@@ -30,6 +30,7 @@ async def look_at_records(pool: Pool) -> list[Finding]:
                 *await _partitions(pool),
                 *await _psps(pool),
                 *await _alerts(pool),
+                *await _breaks(pool),
                 *(_closed(each) for each in await intake.closures(pool)),
             ]
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
@@ -89,6 +90,19 @@ async def _alerts(pool: Pool) -> list[Finding]:
             row["kind"],
             f"{row['open']} critical alerts are open since {row['since']:%Y-%m-%d %H:%M}, such as {row['example']}",
             f"paymesh alerts list --kind {row['kind']}",
+        )
+        for row in rows
+    ]
+
+
+async def _breaks(pool: Pool) -> list[Finding]:
+    rows: list[Any] = await pool.fetch(statement("doctor/open_breaks"))
+    return [
+        (warning if row["severity"] == "warning" else critical)(
+            "recon.breaks",
+            row["kind"],
+            f"{row['open']} open since {row['since']:%Y-%m-%d %H:%M}, such as {row['example']}",
+            f"paymesh recon breaks --kind {row['kind']}",
         )
         for row in rows
     ]

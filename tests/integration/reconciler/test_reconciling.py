@@ -1,7 +1,9 @@
 """Rounds of reconciliation: only what is new, no alarm for what is under way, breaks that close by themselves."""
 
 import asyncio
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -14,6 +16,7 @@ from reconciler.full import run_to_the_end, walk_everything
 from reconciler.kinds import BreakKind
 from reconciler.reconcile import Pace, Reconciliation
 from reconciler.status import read_status
+from reconciler.walks import Horizon
 from shared.db.migrations import migrate
 from shared.db.pool import Pool
 from shared.ids import account_id
@@ -263,3 +266,25 @@ async def test_breaks_of_others_are_left_alone(loaded: Stage) -> None:
     await open_breaks(loaded.pool, [Break(BreakKind.PSP_MISSING, "ipps:R1", psp="ipps")])
     await reconcile(loaded)
     assert await found(loaded.pool) == {(BreakKind.PSP_MISSING, "ipps:R1")}
+
+
+async def test_the_saga_and_the_reconciler_never_wait_for_each_other(loaded: Stage, clerk: Clerk) -> None:
+    """A round goes through while every row of the saga is locked, and takes no lock but that of a reader."""
+    tables = ("intent", "intent_attempt", "tx_history", "account_balance", "resolution", "outbox_event")
+    await loaded.load([spoilt(clerk, a(BreakKind.AMOUNT_MISMATCH))[0]])
+    async with loaded.pool.acquire() as connection, connection.transaction():
+        for table in tables:
+            await connection.fetch(f"SELECT FROM pm.{table} FOR UPDATE")
+        async with asyncio.timeout(20):
+            # Nothing is passed that this transaction may still write, hence everything is walked regardless of it.
+            for walk in by(loaded).walks:
+                assert (await walk.step({}, Horizon(datetime.now(UTC), time.time_ns()))).walked > 0
+            found_again = await by(loaded).round()
+        assert found_again is not None
+        strong = await loaded.pool.fetch(
+            "SELECT l.mode, c.relname FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation"
+            " WHERE l.pid <> $1 AND c.relname = ANY ($2) AND l.mode <> 'AccessShareLock'",
+            await connection.fetchval("SELECT pg_backend_pid()"),
+            list(tables),
+        )
+        assert strong == []
