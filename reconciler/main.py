@@ -26,7 +26,14 @@ from reconciler.reports.rounds import ReportRounds
 from reconciler.settings import ReconcilerSettings
 from reconciler.status import read_status
 from reconciler.stuck import resume, take_stuck
-from reconciler.upkeep import create_partitions, prune_keys, prune_outbox, prune_results
+from reconciler.upkeep import (
+    create_partitions,
+    prune_keys,
+    prune_limits,
+    prune_outbox,
+    prune_results,
+    prune_velocity,
+)
 from shared import log, process
 from shared.config import load
 from shared.db.failures import database
@@ -132,19 +139,22 @@ class Sweeps:
     async def upkeep(self) -> None:
         """Create partitions, prune what is out of its window, and forget consumers that are gone and idle."""
         created = await create_partitions(self._pool)
-        pruned = await prune_keys(self._pool, retention_days=self._settings.key_retention_days)
-        jobs = await prune_outbox(self._pool, window_days=self._settings.window_days)
-        results = await prune_results(self._pool, window_days=self._settings.window_days)
+        window_days = self._settings.window_days
+        pruned = {
+            "keys": await prune_keys(self._pool, retention_days=self._settings.key_retention_days),
+            "jobs": await prune_outbox(self._pool, window_days=window_days),
+            "results": await prune_results(self._pool, window_days=window_days),
+            "attempts": await prune_velocity(self._pool, window_days=window_days),
+            "allowances": await prune_limits(self._pool, window_days=window_days),
+        }
         retired = 0
         for stream, group in groups(await self._partitions(), await self._psps()):
             retired += await retire_silent(self._redis, stream, group)
         _log.info(
             "upkeep_done",
             partitions_created=created,
-            keys_pruned=pruned,
-            jobs_pruned=jobs,
-            results_pruned=results,
             consumers_retired=retired,
+            **{f"{what}_pruned": count for what, count in pruned.items()},
         )
 
     async def _partitions(self) -> int:

@@ -12,6 +12,9 @@ from shared.db.pool import Pool
 MONTHS_AHEAD: Final = 4
 """This month and three more: a month's turn never waits for anybody."""
 
+VELOCITY_DAYS: Final = 30
+"""The longest window of a velocity rule."""
+
 _PRUNE_PAGE: Final = 10_000
 
 
@@ -35,6 +38,16 @@ async def prune_outbox(pool: Pool, *, window_days: int) -> int:
 async def prune_results(pool: Pool, *, window_days: int) -> int:
     """Delete what was heard of PSPs before the reconciliation window, open intents' excepted; return how many."""
     return await _prune(pool, "prune_results", window_days)
+
+
+async def prune_velocity(pool: Pool, *, window_days: int) -> int:
+    """Delete what velocity rules counted before the longest window that a rule may have; return how many."""
+    return await _prune(pool, "prune_velocity", max(window_days, VELOCITY_DAYS))
+
+
+async def prune_limits(pool: Pool, *, window_days: int) -> int:
+    """Delete allowances of periods that ended before the reconciliation window; return how many."""
+    return await _prune(pool, "prune_limits", window_days)
 
 
 async def _prune(pool: Pool, name: str, days: int) -> int:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from reconciler import upkeep
 from reconciler.main import Sweeps
 from reconciler.settings import ReconcilerSettings
-from reconciler.upkeep import prune_outbox, prune_results
+from reconciler.upkeep import prune_limits, prune_outbox, prune_results, prune_velocity
 from shared.db.pool import Pool
 from shared.ledger.postgres import PostgresLedger
 
@@ -52,6 +52,29 @@ async def test_the_window_is_kept_and_open_intents_keep_all_that_they_are_asked_
     await pool.execute(insert, None, '"young"', timedelta(days=59))
     assert await prune(pool, window_days=60) == 5
     assert await kept(pool, table) == ["AUTHORIZED", "IN_DOUBT", "young"]
+
+
+async def test_allowances_of_past_periods_go_unless_something_of_them_is_reserved(pool: Pool) -> None:
+    """An open intent will give it back, or use it up, whenever it ends."""
+    await pool.executemany(
+        "INSERT INTO pm.limit_usage (account_id, name, used, reserved, resets_at)"
+        " VALUES (gen_random_uuid(), $1, 1, $2, now() - $3::interval)",
+        [("old", 0, OLD), ("held", 5, OLD), ("young", 0, timedelta(days=59))],
+    )
+    assert await prune_limits(pool, window_days=60) == 1
+    rows = await pool.fetch("SELECT name FROM pm.limit_usage ORDER BY name")
+    assert [row["name"] for row in rows] == ["held", "young"]
+
+
+async def test_attempts_are_kept_for_as_long_as_a_rule_may_count_them(pool: Pool) -> None:
+    """Thirty days at the least, however short the window is."""
+    await pool.executemany(
+        "INSERT INTO pm.velocity_event (rule, subject, intent_id, at, amount_minor)"
+        " VALUES ($1, 'user:ann', gen_random_uuid(), now() - $2::interval, 1)",
+        [("old", timedelta(days=31)), ("young", timedelta(days=29))],
+    )
+    assert await prune_velocity(pool, window_days=7) == 1
+    assert await pool.fetchval("SELECT rule FROM pm.velocity_event") == "young"
 
 
 async def test_a_job_that_was_never_sent_is_never_pruned(pool: Pool) -> None:
