@@ -10,7 +10,7 @@ ROUNDS ?= 10
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test matrix chaos backpressure dead-letters corruption recon-speed check bench bench-rules bench-recon new-psp lock clean
+.PHONY: help install demo dev test matrix chaos backpressure dead-letters corruption recon-speed settlement-file check bench bench-rules bench-recon new-psp lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name meaning; do \
@@ -36,6 +36,9 @@ chaos: install ## break real processes for longer: ROUNDS=10 of what `make test`
 
 backpressure: install ## stop the adapter, post 50,000 withdrawals, let it come back; `make test` does 3,000
 	@PAYMESH_BACKPRESSURE=whole $(RUN) -m pytest tests/e2e/test_backpressure.py --timeout=5400 -s $(ARGS)
+
+settlement-file: install ## read a settlement file of a million lines, whole and killed in the middle, and say how fast
+	@SETTLEMENT_LINES=1000000 $(RUN) -m pytest tests/integration/reconciler/settlement/test_volume.py --timeout=3600 -s $(ARGS)
 
 dead-letters: install ## list a million dead letters, and say how long that took
 	@DEAD_LETTERS=1000000 $(RUN) -m pytest tests/integration/ops/test_dlq_listing.py -k quick -s $(ARGS)

@@ -4,6 +4,8 @@
 run unless it is given ``--confirm --reason "…"``, and lands in `pm.audit_log`.
 """
 
+import sys
+
 import typer
 
 from ops.commands import (
@@ -19,6 +21,7 @@ from ops.commands import (
     limits,
     psp,
     recon,
+    recon_files,
     recover,
     rules,
     sign,
@@ -26,6 +29,7 @@ from ops.commands import (
     streams,
     top,
 )
+from shared import log
 
 _HELP = """Paymesh: pay, prove, look after the mesh.
 
@@ -59,12 +63,14 @@ app.add_typer(fees.app, name="fees")
 app.add_typer(limits.app, name="limits")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(alerts.app, name="alerts")
+recon_files.add_to(recon.app)
 app.add_typer(recon.app, name="recon")
 app.add_typer(streams.app, name="streams")
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; what libraries have to say goes to standard error, since answers are for programs."""
+    log.configure("paymesh", level="warning", stream=sys.stderr)
     app()
 
 

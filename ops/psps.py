@@ -7,7 +7,7 @@ module must never lift a pause that nobody asked to lift, and never mark a slot 
 import importlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from shared.errors import BadInput, OutcomeUnknown, Transient
 from shared.ledger.mesh_mark import TickingLedger
 from shared.mesh import psp_marked, verify
 from shared.psp import BadManifest, Manifest, agreement, check_manifest, read_manifest, write_manifest
+from shared.settlement.layout import Layout, check_layout, write_layout
 from shared.streams import control
 from shared.streams.breaker import BreakerState, read_breaker
 from shared.streams.client import server
@@ -101,15 +102,42 @@ def find_manifest(name: str) -> Manifest:
     return check_manifest(found if "." in name else agreement(found, name))
 
 
-async def register(stores: OpenStores, manifest: Manifest, *, actor: str) -> Registered:
+def find_layout(name: str) -> Layout | None:
+    """Return how the settlement files of an adapter's PSP are laid out; None where it has no `settlement_file`.
+
+    Another agreement with the same PSP, such as ``ipps2``, has files of its own, laid out alike.
+
+    Raises:
+        BadInput: the layout is another PSP's or none, or it contradicts itself.
+    """
+    folder = name.rstrip("0123456789")
+    package = name.rpartition(".")[0] if "." in name else f"adapters.{folder}"
+    module = f"{package}.settlement_file"
+    try:
+        found = getattr(importlib.import_module(module), "SETTLEMENT", None)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise
+        return None
+    if not isinstance(found, Layout):
+        raise BadInput(f"{module} holds no SETTLEMENT that is a layout", code="bad_layout")
+    return check_layout(found if "." in name or name == found.psp else replace(found, psp=name))
+
+
+async def register(
+    stores: OpenStores, manifest: Manifest, *, actor: str, settlement: Layout | None = None
+) -> Registered:
     """Register a PSP, or what it promises by now; safe to repeat and to interrupt.
 
     Raises:
         BadManifest: it promises too little.
+        BadInput: the settlement files are another PSP's.
         StoreMismatch: the stores do not belong together, or Redis has lost the mark of the PSP's slot.
         Transient, OutcomeUnknown: a store is out of reach; register again.
     """
     check_manifest(manifest)
+    if settlement is not None and check_layout(settlement).psp != manifest.psp:
+        raise BadInput(f"{manifest.psp} does not settle by files of {settlement.psp}", code="bad_layout")
     ledger, pool = stores.ledger(), stores.pool
     mark = TickingLedger(ledger)
     await verify(pool=pool, redis=stores.redis, ledger=mark, ledger_kind=stores.settings.ledger_kind)
@@ -119,7 +147,8 @@ async def register(stores: OpenStores, manifest: Manifest, *, actor: str) -> Reg
     # Last, in one transaction: whoever sees the PSP finds its mark, its accounts and its routes.
     text, rules = write_manifest(manifest), manifest.operations
     async with psp_marked(pool=pool, redis=stores.redis, psp=manifest.psp) as connection:
-        version = await connection.fetchval(statement("upsert_psp"), manifest.psp, text)
+        layout = None if settlement is None else write_layout(settlement)
+        version = await connection.fetchval(statement("upsert_psp"), manifest.psp, text, layout)
         currencies = [each.currency for each in rules.values()]
         added = await connection.fetch(statement("add_routes"), list(rules), currencies, manifest.channel)
         routes = tuple(sorted(row["operation_type"] for row in added))

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from uuid import UUID
 
 import structlog
@@ -24,17 +25,20 @@ from reconciler.metrics import ReconciliationMetrics
 from reconciler.reconcile import Pace, Reconciliation
 from reconciler.reports.rounds import ReportRounds
 from reconciler.settings import ReconcilerSettings
+from reconciler.settlement.rounds import SettlementRounds
 from reconciler.status import read_status
 from reconciler.stuck import resume, take_stuck
 from reconciler.upkeep import (
     create_partitions,
     prune_keys,
     prune_limits,
+    prune_lines,
     prune_outbox,
     prune_results,
     prune_velocity,
 )
 from shared import log, process
+from shared.clock import wall_ms
 from shared.config import load
 from shared.db.failures import database
 from shared.db.pool import Pool, close_pool, open_pool
@@ -48,6 +52,7 @@ from shared.mesh import TICK_S, tick, verify
 from shared.metrics import open_registry
 from shared.streams import keys
 from shared.streams.client import connect, refused, unreachable
+from shared.streams.permits import Replicas
 
 _CATCH_UP_S = 2.0
 _log = structlog.get_logger(__name__)
@@ -144,6 +149,7 @@ class Sweeps:
             "keys": await prune_keys(self._pool, retention_days=self._settings.key_retention_days),
             "jobs": await prune_outbox(self._pool, window_days=window_days),
             "results": await prune_results(self._pool, window_days=window_days),
+            "settlement_lines": await prune_lines(self._pool, window_days=window_days),
             "attempts": await prune_velocity(self._pool, window_days=window_days),
             "allowances": await prune_limits(self._pool, window_days=window_days),
         }
@@ -202,6 +208,27 @@ async def _stores(settings: ReconcilerSettings) -> AsyncIterator[tuple[Pool, Red
         yield pool, redis, ledger
 
 
+def _settlement(
+    settings: ReconcilerSettings, pool: Pool, redis: Redis, registry: CollectorRegistry
+) -> list[tuple[float, str, Callable[[], Awaitable[object]]]]:
+    """Return the rounds over settlement files, each with its period and name."""
+    rounds = SettlementRounds(
+        pool=pool,
+        redis=redis,
+        sources=settings.settlement_sources,
+        # Without sources nothing is copied.
+        spool=settings.settlement_spool or Path(),
+        now_ms=wall_ms,
+        registry=registry,
+        replicas=Replicas(settings.replicas_min, settings.replicas_timeout_ms),
+    )
+    return [
+        (settings.settlement_s, "settlement_files", rounds.files),
+        (settings.settlement_words_s, "settlement_words", rounds.words),
+        (settings.settlement_words_s, "settlement_due", rounds.due),
+    ]
+
+
 async def serve(settings: ReconcilerSettings, stop: asyncio.Event) -> None:
     """Run a reconciler until `stop` is set."""
     registry = open_registry()
@@ -223,6 +250,8 @@ async def serve(settings: ReconcilerSettings, stop: asyncio.Event) -> None:
             tasks.create_task(every(settings.report_s, "report", reports.keep, stop), name="report")
             tasks.create_task(every(settings.sweep_s, "sweep", sweeps.sweep, stop), name="sweep")
             tasks.create_task(every(settings.upkeep_s, "upkeep", sweeps.upkeep, stop), name="upkeep")
+            for period_s, name, job in _settlement(settings, pool, redis, registry):
+                tasks.create_task(every(period_s, name, job, stop), name=name)
             _log.info("reconciler_ready", mesh=str(mesh.id), epoch=mesh.epoch)
 
 

@@ -1,8 +1,12 @@
 """The reconciler's settings, from `RECONCILER_…` and the stores' variables."""
 
-from pydantic import Field
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from reconciler.settlement.delivery import Source
 from shared.config import StoreSettings
 
 
@@ -45,3 +49,20 @@ class ReconcilerSettings(StoreSettings):
     """How often it is looked whether a day or a week has ended whose report is still to be made."""
     ledger_timeout_s: float = Field(default=30.0, gt=0, le=600)
     """How long a ledger call may go unanswered before its outcome counts as unknown."""
+    settlement_sources: tuple[Source, ...] = Field(default=(), max_length=64)
+    """Where PSPs deliver their settlement files, as JSON: folders, and folders on SFTP servers."""
+    settlement_spool: Path | None = None
+    """A folder of this process alone for the copies that are read, with room for the largest file of each PSP."""
+    settlement_s: float = Field(default=60.0, gt=0, le=86_400)
+    """How often the places of delivery are looked at."""
+    settlement_words_s: float = Field(default=5.0, gt=0, le=3600)
+    """How often open lines are looked at again and their words said, and how often what is due is missed."""
+    replicas_min: int = Field(default=0, ge=0, le=16)
+    """How many replicas must have acknowledged a word, or that a job is barred."""
+    replicas_timeout_ms: int = Field(default=1000, ge=1, le=4000)
+
+    @model_validator(mode="after")
+    def _copies_have_a_place(self) -> Self:
+        if self.settlement_sources and self.settlement_spool is None:
+            raise ValueError("RECONCILER_SETTLEMENT_SOURCES needs RECONCILER_SETTLEMENT_SPOOL: files are copied there")
+        return self

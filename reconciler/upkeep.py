@@ -50,6 +50,11 @@ async def prune_limits(pool: Pool, *, window_days: int) -> int:
     return await _prune(pool, "prune_limits", window_days)
 
 
+async def prune_lines(pool: Pool, *, window_days: int) -> int:
+    """Delete settled lines of files read before the reconciliation window; return how many."""
+    return await _prune(pool, "prune_lines", window_days)
+
+
 async def _prune(pool: Pool, name: str, days: int) -> int:
     pruned = 0
     while True:

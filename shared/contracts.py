@@ -22,6 +22,8 @@ VERSION: Final = 1
 """Of every message but the next: adapters are deployed by others, and are older."""
 INTENT_VERSION: Final = 2
 """Of an intent with labels or a destination."""
+RESULT_VERSION: Final = 2
+"""Of a word out of a settlement file; only orchestrators read results."""
 
 
 class Kind(StrEnum):
@@ -37,6 +39,13 @@ class Kind(StrEnum):
     """On `results.{psp}`: what became of a job; appended behind the fence of its entry."""
     OBSERVATION = "observation"
     """On `results.{psp}`: a callback, or a definite answer that came to somebody who had lost the entry meanwhile."""
+
+
+_NEWEST: Final[dict[str, int]] = {
+    Kind.INTENT: INTENT_VERSION,
+    Kind.RESULT: RESULT_VERSION,
+    Kind.OBSERVATION: RESULT_VERSION,
+}
 
 
 class NewerVersion(PaymeshError):
@@ -93,7 +102,7 @@ def read_envelope(fields: dict[bytes, bytes]) -> Envelope:
         )
     except (KeyError, ValueError) as error:
         raise MalformedMessage(f"no envelope: {type(error).__name__}") from None
-    newest = INTENT_VERSION if envelope.kind == Kind.INTENT else VERSION
+    newest = _NEWEST.get(envelope.kind, VERSION)
     if version > newest:
         raise NewerVersion(f"version {version}; this process reads up to {newest}")
     if version < 1:
@@ -211,6 +220,8 @@ class Source(StrEnum):
     CALLBACK = "callback"
     VERDICT = "verdict"
     """Said by whoever gave the job up: dead letters, the poller, an operator."""
+    SETTLEMENT = "settlement"
+    """An explicit line of the PSP's settlement file, about our reference; known to `RESULT_VERSION`."""
 
 
 class NextAction(Message):
@@ -303,7 +314,9 @@ def result_envelope(
 ) -> Envelope:
     """Return the entry that carries a result, or an observation."""
     body = result.model_dump_json().encode()
-    return Envelope(kind, result.intent_id or NOBODY_KNOWS, body, traceparent=traceparent)
+    # Whoever reads version 1 only hands such a word back, instead of taking it for nonsense.
+    version = RESULT_VERSION if result.source is Source.SETTLEMENT else VERSION
+    return Envelope(kind, result.intent_id or NOBODY_KNOWS, body, traceparent=traceparent, version=version)
 
 
 def read_body(envelope: Envelope) -> Body:

@@ -16,6 +16,8 @@ GET      /control/clock              ``{nowMs, aheadMs}``
 POST     /control/clock              ``{advanceMs}``: what would expire or fall due by then, does
 GET      /control/terms              the terms in force
 PATCH    /control/terms              any of them, in camel case
+POST     /control/settlement-files   ``{folder, day?, name?}`` → ``{name, sha256, bytes, lines}``: write the file of a
+                                     business day out of the books, with its manifest
 =======  ==========================  ==============================================================================
 
 ``on`` is an operation, several, or ``"*"``; by default the one that moves money. ``times`` limits a rule to the next

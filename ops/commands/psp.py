@@ -10,7 +10,7 @@ from ops.audit import actor
 from ops.commands.running import EXIT_WRONG, Json, example, run
 from ops.console import err, out, print_json, table
 from ops.environment import find_settings
-from ops.psps import PspRow, Registered, Switched, find_manifest
+from ops.psps import PspRow, Registered, Switched, find_layout, find_manifest
 from ops.stores import open_stores
 from ops.top.look import Watcher
 from ops.top.psp_status import psp_status, sheet
@@ -36,9 +36,9 @@ def register(
     """Register what an adapter promises, with the routes, accounts and mark it needs; safe to repeat."""
 
     async def work() -> Registered:
-        manifest = find_manifest(adapter)
+        manifest, layout = find_manifest(adapter), find_layout(adapter)
         async with open_stores(find_settings()) as stores:
-            return await psps.register(stores, manifest, actor=actor())
+            return await psps.register(stores, manifest, actor=actor(), settlement=layout)
 
     done = run(work())
     if as_json:

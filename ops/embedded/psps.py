@@ -12,6 +12,7 @@ a sandbox of the key ring.
 """
 
 import asyncio
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ from redis.exceptions import ResponseError
 from ops.audit import actor
 from ops.embedded.server import Server, ServerFailed
 from ops.embedded.services import Stores, answers_ready, python_service
-from ops.psps import find_manifest, register
+from ops.psps import find_layout, find_manifest, register
 from ops.stores import open_stores
 from shared.psp import Manifest, PollSchedule
 from shared.streams import keys
@@ -142,6 +143,24 @@ def adapter(place: PspPlace, *, stores: Stores, base: Mapping[str, str], logs: P
     )
 
 
+def settlement_folders(folder: Path, psps: Sequence[str], number: int) -> dict[str, str]:
+    """Make the folders where settlement files are delivered, and where a reconciler copies them; return its variables.
+
+    A file of ``ipps`` is dropped into ``settlement/ipps`` of the data folder, and read within seconds.
+    """
+    root = (folder / "settlement").resolve()
+    spool = root / f".spool-{number}"
+    for made in (spool, *(root / psp for psp in psps)):
+        made.mkdir(parents=True, exist_ok=True)
+    sources = [{"kind": "folder", "psp": psp, "folder": str(root / psp)} for psp in psps]
+    return {
+        "RECONCILER_SETTLEMENT_SOURCES": json.dumps(sources),
+        "RECONCILER_SETTLEMENT_SPOOL": str(spool),
+        "RECONCILER_SETTLEMENT_S": "2",
+        "RECONCILER_SETTLEMENT_WORDS_S": "2",
+    }
+
+
 async def register_psps(stores: Stores, psps: Sequence[str]) -> None:
     """Register the PSPs with what their adapters promise, to be asked as often as a sandbox may be.
 
@@ -151,7 +170,7 @@ async def register_psps(stores: Stores, psps: Sequence[str]) -> None:
     """
     async with open_stores(stores.settings()) as opened:
         for psp in psps:
-            await register(opened, sandboxed(find_manifest(psp)), actor=actor())
+            await register(opened, sandboxed(find_manifest(psp)), actor=actor(), settlement=find_layout(psp))
 
 
 async def refuse_company(stores: Stores, psps: Sequence[str]) -> None:

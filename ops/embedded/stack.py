@@ -21,7 +21,16 @@ from typing import Literal
 from ops.embedded.folder import DataFolder, StackState, owned
 from ops.embedded.ports import hold, leased_ports
 from ops.embedded.postgres import postgres, postgres_url, remove_cluster, remove_sockets
-from ops.embedded.psps import PspPlace, adapter, places, port_names, refuse_company, register_psps, sandbox
+from ops.embedded.psps import (
+    PspPlace,
+    adapter,
+    places,
+    port_names,
+    refuse_company,
+    register_psps,
+    sandbox,
+    settlement_folders,
+)
 from ops.embedded.server import Server, ServerFailed, stop_together
 from ops.embedded.services import Stores, processes_default, service
 from ops.embedded.supervisor import Say, Supervisor
@@ -252,6 +261,8 @@ def _services(plan: StackPlan, folder: DataFolder, stores: Stores, ports: Mappin
         for number in range(1, count + 1):
             port = ports[f"{role}-{number}"]
             own = {f"{role.upper()}_HEALTH_PORT": str(port)}
+            if role == "reconciler" and plan.psps:
+                own |= settlement_folders(folder.path, plan.psps, number)
             found.append(service(role, number, port=port, own=own, stores=stores, base=plan.environ, logs=logs))
     for number in range(1, plan.gateways + 1):
         own = {

@@ -33,7 +33,7 @@ _TIMINGS: Final = {"PRE": "on top", "POST": "out of the amount"}
 _DOES: Final = {"move": "moves", "hold": "holds", "post": "posts", "void": "gives back"}
 _RANKS: Final = (
     "accepted", "plan", "reference", "state", "ledger", "movement", "outbox", "permit", "psp", "callback", "verdict",
-    "resolution", "child", "alert", "dead_letter", "operator",
+    "settlement", "resolution", "child", "alert", "dead_letter", "operator",
 )  # fmt: skip
 """The order of what bears one time: most of it comes from one transaction."""
 
@@ -266,6 +266,7 @@ def _said(fact: Fact) -> Iterable[Event]:
         "job": f"{body['psp']} answers {body.get('action') or 'a job'}",
         "callback": f"{body['psp']} calls back",
         "verdict": f"a verdict on {body.get('action') or 'a job'} at {body['psp']}",
+        "settlement": f"a settlement file of {body['psp']} says",
     }.get(body["source"], body["psp"])
     what = [body["outcome"]]
     if body.get("code"):
@@ -277,7 +278,7 @@ def _said(fact: Fact) -> Iterable[Event]:
     what += [word for word in ("final", "fenced") if body.get(word)]
     said = ", ".join(f"{name} {value}" for name, value in (body.get("summary") or {}).items())
     more = "; ".join(part for part in (body.get("detail"), said) if part)
-    sources = {"callback": "callback", "verdict": "verdict"}
+    sources = {"callback": "callback", "verdict": "verdict", "settlement": "settlement"}
     text = f"{who}: {' '.join(what)}{f' ({more})' if more else ''}"
     yield Event(fact.at, sources.get(body["source"], "psp"), text, body)
 

@@ -1,6 +1,7 @@
 """The HTTP side of the IPPS sandbox: requests in, decisions of the `Bank`, answers out. The package documents it."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Final, Literal
 
 from aiohttp import web
@@ -14,9 +15,11 @@ from adapters.sandbox.callbacks import News
 from adapters.sandbox.ipps.bank import Bank, Order
 from adapters.sandbox.ipps.control import IppsControl
 from adapters.sandbox.ipps.payables import NotPayable, payable
+from adapters.sandbox.ipps.settlement import ZONE_MINUTES, write_file
 from adapters.sandbox.ipps.telling import ERROR, lookup_answer, news, refusal_answer, transfer_answer
 from adapters.sandbox.parts import Parts, Profile
 from adapters.sandbox.scenario import Scenario
+from adapters.sandbox.settlement import SettlementFiles
 from adapters.sandbox.stage import Call, script_of
 from adapters.sandbox.terms import SubmitFence
 
@@ -63,6 +66,13 @@ class Ipps:
         self._parts = parts
         self._bank = Bank(parts)
         self._control = IppsControl(self._bank)
+        self._files = SettlementFiles(
+            psp=PROFILE.name,
+            zone_minutes=ZONE_MINUTES,
+            now_ms=parts.clock.now_ms,
+            write=partial(write_file, self._bank),
+            suffix="txt",
+        )
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of the API."""
@@ -75,7 +85,7 @@ class Ipps:
 
     def control_routes(self) -> list[web.RouteDef]:
         """Return the routes of control that only IPPS has."""
-        return self._control.routes()
+        return [*self._control.routes(), web.post("/control/settlement-files", self._files.make)]
 
     def actions(self) -> Mapping[str, Action]:
         """Return what the bank's tasks do."""

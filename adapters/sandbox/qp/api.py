@@ -1,6 +1,7 @@
 """The HTTP side of the QP sandbox: requests in, decisions, answers out. The package documents it."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Final, Literal
 
 from aiohttp import web
@@ -16,8 +17,10 @@ from adapters.sandbox.qp.ledgers import Ledgers
 from adapters.sandbox.qp.payments import FINISH, REVERSE, REVIVE, Payments
 from adapters.sandbox.qp.records import Payment, Qr, QrType
 from adapters.sandbox.qp.refunds import FINISH_REFUND, Refunds, RefundWish
+from adapters.sandbox.qp.settlement import ZONE_MINUTES, write_file
 from adapters.sandbox.qp.telling import invented_news, payment_news, shown_payment, shown_qr, shown_refund
 from adapters.sandbox.scenario import Scenario
+from adapters.sandbox.settlement import SettlementFiles
 from adapters.sandbox.stage import Call, script_of
 
 PROFILE: Final = Profile(
@@ -66,6 +69,13 @@ class Qp:
         self._control = QpControl(
             ledgers=self._ledgers, codes=self._codes, payments=self._payments, refunds=self._refunds
         )
+        self._files = SettlementFiles(
+            psp=PROFILE.name,
+            zone_minutes=ZONE_MINUTES,
+            now_ms=parts.clock.now_ms,
+            write=partial(write_file, self._ledgers),
+            suffix="csv",
+        )
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of the API."""
@@ -82,7 +92,7 @@ class Qp:
 
     def control_routes(self) -> list[web.RouteDef]:
         """Return the routes of control that only QP has."""
-        return self._control.routes()
+        return [*self._control.routes(), web.post("/control/settlement-files", self._files.make)]
 
     def actions(self) -> Mapping[str, Action]:
         """Return what QP's tasks on the agenda do."""
