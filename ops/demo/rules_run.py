@@ -144,6 +144,7 @@ class _Act:
         told = (None, None) if plan is None else (plan["channel"], plan["passed_over"])
         self._expect("its way", told, ("IPPS2", '[["IPPS","paused"]]'))
         await apply(self.stores, RESUMED)
+        await asyncio.sleep(IN_FORCE_S)
         line = Text.assemble("IPPS is paused: the withdrawal goes by ", (str(told[0]), "green"), " and is SETTLED")
         self.console.print(line)
 

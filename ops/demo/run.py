@@ -16,6 +16,7 @@ from ops.console import out
 from ops.demo.play import Stage, Tally, play_script
 from ops.demo.psp_run import play_psps
 from ops.demo.psp_script import write_psp_script
+from ops.demo.recon_run import play_reconciliation
 from ops.demo.rules_run import play_rules, prepare_routes
 from ops.demo.rules_script import write_rules_script
 from ops.demo.script import Script, write_script
@@ -59,6 +60,7 @@ async def demo(*, folder: Path, ledger: LedgerChoice, transfers: int, seed: int)
             faults = await _play(console, client, script)
             faults += await play_psps(console, stack, client, psp_script)
             faults += await play_rules(console, stack, client, rules_script)
+            faults += await play_reconciliation(console, stack, client, run=run)
         for fault in faults:
             console.print(f"[red]wrong[/] {escape(fault)}", soft_wrap=True)
         report = await look(stack.stores.settings(), nothing_open=True)

@@ -82,6 +82,21 @@ def test_a_paused_psp_is_passed_over_by_the_next_on_the_route(told: str) -> None
     assert "IPPS is paused: the withdrawal goes by IPPS2 and is SETTLED" in told
 
 
+def test_a_doubt_is_closed_by_its_line_in_a_settlement_file(told: str) -> None:
+    """Nobody else could say that it was paid; the line is the evidence."""
+    assert re.search(r"the payout is IN_DOUBT after [\d.]+ s", told)
+    assert re.fullmatch(r"line \d+ of settlement file ipps-today.txt", cells(told, "closed by")[1])
+    assert cells(told, "IPPS's books")[1] == "1 payout of 12345 satang"
+
+
+def test_it_ends_with_everything_compared_and_the_days_report(told: str) -> None:
+    """No break is open, and the report adds up by each of its promises."""
+    assert "no break is open" in told
+    assert cells(told, "fee:partners:THB")[4:] == ["2", "1.00"]
+    assert cells(told, "fee:transfers:THB")[4:] == ["2", "9.00"]
+    assert len(re.findall(r"^holds  ", told, flags=re.MULTILINE)) == 5
+
+
 def test_what_a_psp_or_a_codec_refuses_fails_with_its_code(told: str) -> None:
     """Unknown, over a limit, malformed: each by the name of what is wrong with it."""
     for name, outcome in (
