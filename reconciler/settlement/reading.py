@@ -42,7 +42,6 @@ _REFUSALS: Final = (
 _FINISH: Final = (
     "UPDATE pm.settlement_file SET state = $2, reason = $3, finished_at = now() WHERE id = $1 AND state = 'READING'"
 )
-_TAKEN: Final = "UPDATE pm.settlement_file SET taken = taken + $2 WHERE id = $1"
 _log = structlog.get_logger(__name__)
 
 
@@ -232,7 +231,6 @@ async def _take_lines(connection: Connection, layout: Layout, file: File, batch:
     )  # fmt: skip
     count, odd = (0, 0) if taken is None else (taken["taken"], taken["odd"])
     progress.verdicts[Verdict.AGREES] += count - odd
-    await connection.execute(_TAKEN, file.id, count)
     if odd:
         rows = await connection.fetch(statement("settlement/fresh_lines"), file.id, batch.numbers[0], batch.numbers[-1])
         for begin in range(0, len(rows), _WEIGHED):

@@ -11,7 +11,7 @@ from typing import Final
 
 from shared.settlement.layout import LINE_BYTES_MAX
 
-STRETCH_BYTES: Final = 512 * 1024
+STRETCH_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

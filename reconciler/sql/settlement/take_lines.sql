@@ -36,5 +36,7 @@ WITH given AS (
     ) AS i ON true
     ON CONFLICT (psp, line_key) DO NOTHING
     RETURNING verdict
+), counted AS (
+    UPDATE pm.settlement_file SET taken = taken + (SELECT count(*) FROM inserted) WHERE id = $1
 )
 SELECT count(*) AS taken, count(*) FILTER (WHERE verdict = 'new') AS odd FROM inserted

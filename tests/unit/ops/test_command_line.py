@@ -70,6 +70,8 @@ def test_the_commands_are_these() -> None:
         "accounts list",
         "intent show",
         "intent explain",
+        "recon file",
+        "recon files",
         "dlq list",
         "dlq show",
         "dlq replay",
