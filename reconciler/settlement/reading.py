@@ -241,23 +241,43 @@ async def _take_lines(connection: Connection, layout: Layout, file: File, batch:
 
 
 async def _note_duplicates(connection: Connection, file: File, batch: Batch) -> None:
-    """Tell of payments that stand twice in one file; one that stood in another file is no news."""
+    """Tell of payments that were named before: twice in one file, or now otherwise; the same again is no news."""
     rows = await connection.fetch(
-        statement("settlement/duplicate_lines"), file.id, file.psp, batch.numbers, batch.keys, batch.amounts
+        statement("settlement/duplicate_lines"),
+        file.id,
+        file.psp,
+        batch.numbers,
+        batch.keys,
+        batch.references,
+        batch.amounts,
+        batch.currencies,
     )
     await open_breaks(connection, [_duplicate(file, row) for row in rows])
 
 
 def _duplicate(file: File, row: asyncpg.Record) -> Break:
+    kind, subject = BreakKind.DUPLICATE_LINE, subject_of(file.psp, row["line_key"])
+    if row["other_amount"] or row["other_reference"]:
+        # What was said first stands, and what was done upon it; this line is for people, under a name of its own.
+        kind = BreakKind.CONTRADICTS_TERMINAL if row["other_reference"] else BreakKind.AMOUNT_DIFFERS
+        subject = f"{subject}@{file.sha256[:12]}.{row['line']}"
+    first = {"reference": row["first_reference"], "amount_minor": row["first_minor"], "currency": row["first_currency"]}
+    again = {name: row[name] for name in ("reference", "amount_minor", "currency")}
     return Break(
-        kind=BreakKind.DUPLICATE_LINE,
-        subject=subject_of(file.psp, row["line_key"]),
-        sides={"first": row["first_minor"], "again": row["amount_minor"]},
+        kind=kind,
+        subject=subject,
+        sides={"first": first, "again": again},
         psp=file.psp,
         intent_id=row["intent_id"],
         delta_minor=row["amount_minor"],
         currency=row["currency"],
-        evidence={"file": file.name, "sha256": file.sha256, "lines": [row["first_line"], row["line"]]},
+        evidence={
+            "file": file.name,
+            "sha256": file.sha256,
+            "line": row["line"],
+            "first_line": row["first_line"],
+            "first_in_another_file": row["elsewhere"],
+        },
     )
 
 

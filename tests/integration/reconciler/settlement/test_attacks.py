@@ -90,16 +90,27 @@ async def test_a_line_that_stands_twice_settles_once_and_is_told(scene: Scene) -
 
 
 async def test_a_line_for_a_payment_that_settled_another_intent_settles_nothing(scene: Scene) -> None:
-    """One payment settles one intent (C4)."""
+    """One payment settles one intent (C4); that it is named once more, for another, is shouted."""
     paid, doubtful = await scene.doubt(), await scene.doubt()
     await scene.take(ipps_file(Line(await scene.reference(paid))))
     await scene.hear()
-    await scene.take(
-        ipps_file(Line(await scene.reference(doubtful), transaction="T1", status="SETTLED", at="20261121000000"))
-    )
-    # The same payment and the same word: it is the line that was there already.
+    await scene.take(ipps_file(Line(await scene.reference(doubtful), transaction="T1")))
+    await scene.look_again()
     assert await scene.hear() == 0
     assert (await scene.saga.state(doubtful))[:2] == ("IN_DOUBT", "held")
+    assert await scene.breaks() == [EMERGENCY]
+
+
+async def test_a_line_that_comes_again_with_another_amount_is_told(scene: Scene) -> None:
+    """What it said first stands."""
+    intent = await scene.doubt()
+    reference = await scene.reference(intent)
+    await scene.take(ipps_file(Line(reference)))
+    await scene.hear()
+    await scene.take(ipps_file(Line(reference, amount_minor=299)))
+    await scene.look_again()
+    assert (await scene.saga.booked(scene.payer)) == (700, 0)
+    assert await scene.breaks() == [("amount_differs", "critical")]
 
 
 async def test_a_payment_that_the_psp_named_for_another_intent_settles_nothing(scene: Scene) -> None:
