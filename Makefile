@@ -14,7 +14,7 @@ RUN := .venv/bin/python
 
 help: ## say what there is
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name meaning; do \
-		printf '%-14s %s\n' "$$name" "$$meaning"; done
+		printf '%-20s %s\n' "$$name" "$$meaning"; done
 
 install: ## bring .venv up to the lock; every other target does it first
 	@PYTHON="$(PYTHON)" ./requirements/install.sh
