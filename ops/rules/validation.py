@@ -13,7 +13,6 @@ from ops.rules.documents import Document, Placed
 from ops.rules.entries import FeeEntry, KeyEntry, LimitEntry, RouteEntry, SwitchEntry, VelocityEntry
 from ops.rules.facts import INTERNAL_CHANNELS, Facts
 from ops.rules.findings import Finding
-from ops.rules.trials import try_condition, try_fee
 from shared.accounts import AccountKind, parse_account
 from shared.errors import BadInput
 from shared.rules.book import ALLOWANCES_MAX, FEES_MAX, VELOCITY_MAX
@@ -26,11 +25,15 @@ _TRIED_TOGETHER: Final = (10_000, 10**12)
 
 def validate(document: Document, facts: Facts) -> list[Finding]:
     """Return everything that is wrong with a document, and what is worth a second look."""
+    # The second engine takes longer to import than most commands take to run.
+    from ops.rules.trials import try_condition, try_fee  # noqa: PLC0415
+
     found: list[Finding] = []
     for placed in (each for entries in document.sections.values() for each in entries):
         match placed.entry:
             case FeeEntry() as fee:
                 found += _check_fee(document, placed, fee, facts)
+                found += try_fee(document, placed, fee, facts.channels)
             case VelocityEntry() as velocity:
                 found += try_condition(document, placed, velocity, facts.channels)
             case RouteEntry() as route:
@@ -56,7 +59,6 @@ def _check_fee(document: Document, placed: Placed, entry: FeeEntry, facts: Facts
     text = _beneficiary_fault(entry, facts)
     if text is not None:
         yield document.finding(placed, "beneficiary", text)
-    yield from try_fee(document, placed, entry, facts.channels)
 
 
 def _beneficiary_fault(entry: FeeEntry, facts: Facts) -> str | None:

@@ -1,6 +1,8 @@
 """Rules are tried before they live: both engines agree on every sample, or the expression is pointed at."""
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -248,3 +250,9 @@ def test_samples_are_the_same_each_time_and_bounded() -> None:
     assert len(first) == SAMPLES_MAX
     assert {sample["amount"] for sample in first} >= {1, 2, 99, 10_000, 10**15, 4, 5, 6}
     assert {len(sample["tags"]) for sample in first if isinstance(sample["tags"], list)} >= {0, 1, 16}
+
+
+def test_no_other_command_waits_for_the_second_engine() -> None:
+    """It takes longer to import than most of them to run."""
+    code = "import sys, ops.cli; sys.exit('celpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
