@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from ops.psps import Registered, find_manifest, list_psps, pause, register, resume
+from adapters.ipps.settlement_file import SETTLEMENT
+from ops.psps import Registered, find_layout, find_manifest, list_psps, pause, register, resume
 from ops.stores import open_stores
 from orchestrator.psp_register import PspRegister
+from reconciler.settlement.rounds import read_layouts
 from shared.errors import BadInput, StoreMismatch
 from shared.psp import BadManifest, Manifest
 from shared.streams import keys
@@ -68,6 +70,28 @@ async def test_registering_again_changes_nothing_and_a_changed_promise_is_a_new_
     assert len(await audited(mesh)) == 2
     active = await mesh.pool.fetchval("SELECT count(*) FROM pm.payment_route WHERE channel = 'TP' AND active")
     assert active == 1
+
+
+async def test_how_its_settlement_files_are_laid_out_is_registered_with_it(mesh: Mesh) -> None:
+    """The reconciler reads by what is registered; another PSP's layout is refused."""
+    layout = replace(SETTLEMENT, psp=PSP)
+    async with open_stores(mesh.settings) as stores:
+        with pytest.raises(BadInput, match="files of ipps"):
+            await register(stores, MANIFEST, actor=ME, settlement=SETTLEMENT)
+        versions = [
+            (await register(stores, MANIFEST, actor=ME, settlement=one)).version
+            for one in (None, layout, layout, replace(layout, zone_minutes=60))
+        ]
+    assert versions == [1, 2, 2, 3]
+    assert await read_layouts(mesh.pool) == [replace(layout, zone_minutes=60)]
+
+
+def test_an_adapters_layout_is_found_beside_its_manifest() -> None:
+    """By its folder, for another agreement too; an adapter without one has none."""
+    assert find_layout("ipps") == SETTLEMENT
+    assert find_layout("ipps2") == replace(SETTLEMENT, psp="ipps2")
+    assert find_layout("adapters.ipps.manifest") == SETTLEMENT
+    assert find_layout("adapters.runtime.manifest") is None
 
 
 async def test_a_psp_that_promises_too_little_is_not_registered(mesh: Mesh) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from shared.contracts import (
     INTENT_VERSION,
     NOBODY_KNOWS,
+    RESULT_VERSION,
     VERSION,
     Action,
     Envelope,
@@ -219,6 +220,15 @@ def test_what_adapters_read_keeps_its_version() -> None:
     assert read_envelope(GOLDEN_P2P | {b"kind": b"job"}).version == VERSION == 1
     with pytest.raises(NewerVersion):
         read_envelope(GOLDEN_P2P | {b"kind": b"job", b"v": b"2"})
+
+
+def test_a_word_out_of_a_settlement_file_is_told_in_a_version_that_knows_it() -> None:
+    """An orchestrator of the release before hands it back; every other result it still reads."""
+    said = ResultMessage(psp="tp", source=Source.JOB, outcome=Outcome.PENDING, reference="R1", at_ms=1)
+    assert result_envelope(said).version == VERSION
+    settled = said.model_copy(update={"source": Source.SETTLEMENT})
+    assert result_envelope(settled).version == RESULT_VERSION
+    assert read_result(read_envelope(result_envelope(settled).fields())) == settled
 
 
 def test_a_newer_version_is_handed_back_not_condemned() -> None:

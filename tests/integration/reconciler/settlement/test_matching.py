@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.upkeep import prune_lines
 from shared.contracts import Outcome
 from shared.settlement.layout import Column, Tolerances, Value
 from tests.integration.reconciler.settlement.scene import IPPS, QP, Line, Scene, ipps_file, qp_file
@@ -198,3 +199,13 @@ async def test_a_csv_file_is_carried_on_with_in_the_middle(scene: Scene) -> None
     await scene.pool.execute("DELETE FROM pm.settlement_line WHERE line > $1", content[:end].count(b"\n"))
     file = await scene.take(content, layout=QP, name="qp.csv")
     assert (file.state, file.counted, len(await scene.verdicts()), await scene.breaks()) == ("DONE", 50, 50, [])
+
+
+async def test_lines_beyond_the_window_are_pruned_but_none_that_is_looked_at(scene: Scene) -> None:
+    """A break keeps its line for as long as it stands."""
+    await scene.take(ipps_file(Line("NOBODY", "T1", "REJECTED"), Line("NOBODY", "T2")))
+    assert await scene.verdicts() == ["agrees", "breaks"]
+    assert await prune_lines(scene.pool, window_days=60) == 0
+    await scene.pool.execute("UPDATE pm.settlement_file SET finished_at = now() - interval '61 days'")
+    assert await prune_lines(scene.pool, window_days=60) == 1
+    assert await scene.verdicts() == ["breaks"]
