@@ -13,7 +13,7 @@ from uuid import UUID
 import tigerbeetle as tb
 
 from reconciler.breaks import Break
-from reconciler.faults import UNJUDGED, Books, Fault, intent_faults, telling, unplanned_faults
+from reconciler.faults import UNJUDGED, Books, Fault, ended_otherwise, intent_faults, telling, unplanned_faults
 from reconciler.kinds import BreakKind
 from reconciler.plans import Planned, read_planned
 from reconciler.read_model import HistoryRow, RowKey, customers, expected_history, history_faults
@@ -104,6 +104,9 @@ def _of_intent(intent: Planned, booked: Books, shown: Mapping[RowKey, HistoryRow
     faults = list(unplanned_faults(intent, booked))
     if intent.state is not IntentState.VALIDATED:
         faults += intent_faults(intent, booked)
+    if ended_otherwise(intent, booked):
+        # Nothing is held any more: what ended it has a name of its own.
+        faults = [fault for fault in faults if fault.kind is not BreakKind.HOLD_LEFT_OPEN]
     faults = telling(faults)
     found = _gathered(intent, faults)
     if any(fault.kind in UNJUDGED for fault in faults):

@@ -232,6 +232,13 @@ def _leg_faults(missing: BreakKind, planned: tb.Transfer, booked: tb.Transfer | 
             yield Fault(kind, detail, f", {name}", str(wanted), str(found))
 
 
+def ended_otherwise(intent: Planned, booked: Books) -> bool:
+    """Say whether something in the ledger has ended what the present attempt held, planned or not."""
+    attempt = intent.attempts.get(intent.attempt)
+    held = {one.id for one in attempt.first if one.flags & tb.TransferFlags.PENDING} if attempt is not None else set()
+    return bool(held) and held <= {one.pending_id for one in booked.values()}
+
+
 def telling(faults: Sequence[Fault]) -> list[Fault]:
     """Leave out what only follows from a graver fault of the same intent: one thing wrong has one name."""
     kinds = {fault.kind for fault in faults}
@@ -247,6 +254,7 @@ _OUTWEIGHS: Final[dict[BreakKind, frozenset[BreakKind]]] = {
     _K.SETTLED_WITHOUT_TRANSFERS: _LIMITS | {_K.HOLD_LEFT_OPEN, _K.HOLD_MISSING},
     _K.HOLD_MISSING: _LIMITS | {_K.HOLD_LEFT_OPEN},
     _K.HOLD_LEFT_OPEN: _LIMITS,
+    _K.TRANSFER_UNPLANNED: _LIMITS,
     _K.STATE_CONTRADICTS_PLAN: frozenset({_K.TRANSFER_UNPLANNED, _K.HOLD_LEFT_OPEN}) | _LIMITS,
 }
 UNJUDGED: Final = frozenset(

@@ -33,8 +33,6 @@ class Spoiling:
     kind: BreakKind
     shape: str
     spoil: Callable[[Payment], str | None]
-    with_what: tuple[BreakKind, ...] = ()
-    """The kinds that hide it, or are hidden by it, where both are planted on one payment."""
 
 
 def settled_without_transfers(one: Payment) -> None:
@@ -50,11 +48,9 @@ def amount_mismatch(one: Payment) -> None:
 
 def amount_zero(one: Payment) -> None:
     """What was held is posted with nothing."""
-    held = [transfer.id for transfer in one.first if transfer.flags & tb.TransferFlags.PENDING]
     used = [transfer.amount for transfer in one.closing]
     amounts = [0] * len(one.plan.legs) + used[len(one.plan.legs) :]
     one.closing = build_post(one.id, one.attempt, [each.pending_id for each in one.closing], amounts)
-    assert held
 
 
 def account_mismatch(one: Payment) -> None:
@@ -114,6 +110,12 @@ def voided_though_settled(one: Payment) -> None:
     one.closing = build_void(one.id, one.attempt, [each.pending_id for each in one.closing])
 
 
+def posted_by_hand(one: Payment) -> None:
+    """Settled and posted, but by transfers that nobody planned: the hold is over, and not by what was resolved."""
+    held, amounts = [each.pending_id for each in one.closing], [each.amount for each in one.closing]
+    one.closing = build_post(one.id, one.attempt + 7, held, amounts)
+
+
 def moved_though_refused(one: Payment) -> None:
     """Refused, and moved all the same."""
     one.first = first_chain(one.id, 1, one.plan)
@@ -161,6 +163,7 @@ SPOILINGS = (
     Spoiling(K.LIMIT_MISMATCH, "p2p_limits", limit_mismatch),
     Spoiling(K.AMOUNT_ZERO, "withdrawal", amount_zero),
     Spoiling(K.SETTLED_WITHOUT_TRANSFERS, "withdrawal", voided_though_settled),
+    Spoiling(K.TRANSFER_UNPLANNED, "withdrawal", posted_by_hand),
     Spoiling(K.STATE_CONTRADICTS_PLAN, "withdrawal", state_contradicts_plan),
     Spoiling(K.HOLD_MISSING, "withdrawal_open", hold_missing),
     Spoiling(K.HOLD_LEFT_OPEN, "withdrawal_failed", hold_left_open),
@@ -169,7 +172,6 @@ SPOILINGS = (
 )
 """Every way to spoil one payment."""
 
-_NO_HISTORY = frozenset({K.SETTLED_WITHOUT_TRANSFERS, K.PLAN_MISSING})
 PAIRS = [
     (first, second)
     for index, first in enumerate(SPOILINGS)
