@@ -4,6 +4,7 @@ Several may run at once; everything it does may be done twice.
 """
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -55,6 +56,8 @@ from shared.streams.client import connect, refused, unreachable
 from shared.streams.permits import Replicas
 
 _CATCH_UP_S = 2.0
+_NICE = 10
+"""What is reconciled can wait; who pays on the same machine goes first."""
 _log = structlog.get_logger(__name__)
 
 
@@ -257,6 +260,7 @@ async def serve(settings: ReconcilerSettings, stop: asyncio.Event) -> None:
 
 def main() -> int:
     """Run the process; see `shared.process` for the exit codes."""
+    os.nice(_NICE)
 
     async def wired(stop: asyncio.Event, _tasks: asyncio.TaskGroup) -> None:
         settings = load(ReconcilerSettings)

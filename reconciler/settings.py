@@ -37,7 +37,7 @@ class ReconcilerSettings(StoreSettings):
     """How old a thing is before it is compared; longer than a transaction may last."""
     reconcile_grace_s: float = Field(default=10.0, ge=0, le=600)
     """How long a difference is left alone before it is looked at again, and opens a break."""
-    reconcile_share: float = Field(default=0.3, gt=0, le=1)
+    reconcile_share: float = Field(default=0.2, gt=0, le=1)
     """How much of the time the walks work while there is something to walk; the rest is the saga's."""
     reconcile_stale_s: float = Field(default=300.0, ge=1, le=86_400)
     """After which time an open break is looked at again, and closed if it is gone."""
