@@ -23,9 +23,7 @@ from ops.doctor.findings import Diagnosis, Severity
 from ops.doctor.run import examine
 from ops.psps import pause, register
 from ops.stores import open_stores
-from reconciler.breaks import Break, Closing, close_breaks, open_breaks
 from reconciler.consumers import groups
-from reconciler.kinds import BreakKind
 from shared import intake
 from shared.clock import wall_ms
 from shared.contracts import Envelope, Kind
@@ -373,15 +371,6 @@ async def test_open_critical_alerts(staffed: Mesh) -> None:
         insert, [("critical", "old", "x", closed), ("warning", "mild", "x", None), ("critical", "break", "x", None)]
     )
     await only(staffed, "alerts.open", "break")
-
-
-async def test_open_breaks(staffed: Mesh) -> None:
-    """One finding a kind; those that are closed are none."""
-    await open_breaks(staffed.pool, [Break(BreakKind.BALANCE_DIFFERS, name) for name in ("user:a:THB", "user:b:THB")])
-    await only(staffed, "recon.breaks", "balance_differs")
-    closings = [Closing(BreakKind.BALANCE_DIFFERS, name, "mended") for name in ("user:a:THB", "user:b:THB")]
-    await close_breaks(staffed.pool, closings)
-    assert faults(await diagnosed(staffed)) == []
 
 
 @pytest.mark.parametrize("why", intake.Why)

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from ops.commands import running
+from ops.doctor.records import look_at_records
 from reconciler import wallets
 from shared.contracts import Action, Outcome
 from shared.ids import account_id
@@ -171,6 +172,17 @@ async def test_a_lost_read_model_is_made_anew(off: Mesh, paymesh: Invoke) -> Non
     assert [action for action, _, _ in await audited(off)] == ["recon.rebuild"]
     ran = await told(paymesh, *RUN)
     assert (ran["open_total"], ran["closed"]) == (0, 1)
+
+
+async def test_the_doctor_finds_what_is_open(off: Mesh, paymesh: Invoke) -> None:
+    """One finding a kind, with the command that shows them; none, once they are closed."""
+    number = str(await broken(paymesh))
+    (finding,) = [each for each in await look_at_records(off.pool) if each.check == "recon.breaks"]
+    assert (finding.subject, finding.severity) == ("balance_differs", "critical")
+    assert finding.mend == "paymesh recon breaks --kind balance_differs"
+    asked = ("recon", "resolve", number, "--as", "explained", "--evidence", "ticket 7")
+    await told(paymesh, *asked, "--confirm", "--reason", "known")
+    assert not [each for each in await look_at_records(off.pool) if each.check == "recon.breaks"]
 
 
 async def test_people_are_shown_tables(off: Mesh, paymesh: Invoke) -> None:

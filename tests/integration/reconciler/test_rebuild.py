@@ -15,6 +15,7 @@ from shared.ledger.postgres import MIGRATIONS, PostgresLedger
 from tests.integration.reconciler.conftest import found, populate, reconcile
 from tests.integration.reconciler.corruption import SPOILINGS, posted_though_failed, spoilt
 from tests.integration.reconciler.history import FIXED, Clerk, Stage
+from tests.waiting import until
 
 HISTORY = "SELECT account_id, transfer_id, intent_id, amount_minor, code, at FROM pm.tx_history ORDER BY 1, 2"
 BALANCES = "SELECT account_id, posted, held FROM pm.account_balance ORDER BY 1"
@@ -99,33 +100,32 @@ async def test_what_the_ledger_contradicts_is_left_to_people(loaded: Stage, cler
 
 
 async def test_balances_are_right_although_decisions_go_on(loaded: Stage, clerk: Clerk) -> None:
-    """Whoever decides meanwhile writes rows and deltas in one transaction; nothing is counted twice or lost."""
+    """A decision that is about to commit is waited for, and counted once: its row and its delta come together."""
     pool = loaded.pool
     wallet = UUID(int=account_id(clerk.wallets.names[0]))
     before = await pool.fetchval("SELECT posted FROM pm.account_balance WHERE account_id = $1", wallet)
     await pool.execute("UPDATE pm.account_balance SET posted = 0")
 
-    async def decide(number: int) -> None:
-        async with pool.acquire() as connection, connection.transaction():
-            transfer = UUID(int=clerk.new_id().int + 1024)
-            await connection.execute(
-                "INSERT INTO pm.tx_history VALUES ($1, $2, $3, 1, 101, now())", wallet, transfer, UUID(int=number)
-            )
-            await asyncio.sleep(0)
-            await connection.execute(
-                "INSERT INTO pm.account_balance AS b (account_id, posted) VALUES ($1, 1) ON CONFLICT (account_id)"
-                " DO UPDATE SET posted = b.posted + 1",
-                wallet,
-            )
+    async def waits() -> bool:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        return bool(await pool.fetchval(query))
 
-    done = Rebuilt()
-    await asyncio.gather(
-        *(decide(number) for number in range(30)),
-        rebuild_module._balances(pool, done, mend=True, progress=lambda _name, _count: None),
-        *(decide(number) for number in range(30, 60)),
-    )
-    after = await pool.fetchval("SELECT posted FROM pm.account_balance WHERE account_id = $1", wallet)
-    assert after == before + 60
+    async with pool.acquire() as connection:
+        decision = connection.transaction()
+        await decision.start()
+        transfer = UUID(int=clerk.new_id().int + 1024)
+        insert = "INSERT INTO pm.tx_history VALUES ($1, $2, gen_random_uuid(), 1, 101, now())"
+        await connection.execute(insert, wallet, transfer)
+        # Locked and not changed yet: nothing but a lock of its own makes the rebuild wait for this.
+        await connection.fetch("SELECT FROM pm.account_balance WHERE account_id = $1 FOR UPDATE", wallet)
+        mending = asyncio.create_task(
+            rebuild_module._balances(pool, Rebuilt(), mend=True, progress=lambda _name, _count: None)
+        )
+        await until(waits, "the rebuild waits for the wallet")
+        await connection.execute("UPDATE pm.account_balance SET posted = posted + 1 WHERE account_id = $1", wallet)
+        await decision.commit()
+        await mending
+    assert await pool.fetchval("SELECT posted FROM pm.account_balance WHERE account_id = $1", wallet) == before + 1
 
 
 async def test_nothing_is_found_where_nothing_differs(loaded: Stage) -> None:
