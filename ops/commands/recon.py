@@ -17,7 +17,7 @@ from ops.commands.running import EXIT_WRONG, Confirm, Json, Reason, example, req
 from ops.console import err, out, print_json
 from ops.dlq.people import person
 from ops.dlq.reach import reach_stores
-from ops.dlq.requests import Person
+from ops.dlq.requests import Person, check_people
 from ops.environment import find_settings
 from ops.recon.breaks import (
     Found,
@@ -30,7 +30,7 @@ from ops.recon.breaks import (
     list_breaks,
 )
 from ops.recon.running import Progress, Ran, pace_of, rebuild_now, run_now, status_now
-from ops.recon.write_off import Request, check_people, decide, find_request, list_requests, request_write_off
+from ops.recon.write_off import Request, decide, find_request, list_requests, request_write_off
 from ops.stores import open_stores
 from reconciler.breaks import BreakState
 from reconciler.kinds import BreakKind

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 import asyncpg
@@ -194,7 +194,21 @@ async def find_request(reach: Reach, number: int) -> Request:
     return found[0]
 
 
-def check_people(request: Request, person: Person) -> None:
+class AskedFor(Protocol):
+    """What one person has asked for, by name and by account, and another one approves."""
+
+    @property
+    def requested_by(self) -> str:
+        """The name that was given."""
+        ...
+
+    @property
+    def requester(self) -> str:
+        """Who sat at the terminal, ``user@host``."""
+        ...
+
+
+def check_people(request: AskedFor, person: Person) -> None:
     """Refuse somebody's approval of what the same person asked for.
 
     Raises:

@@ -11,8 +11,7 @@ from typing import Final
 import asyncpg
 
 from ops.audit import audit
-from ops.dlq.people import same_person
-from ops.dlq.requests import OnePerson, Person
+from ops.dlq.requests import OnePerson, Person, check_people
 from ops.recon.breaks import Found, check_evidence, check_open, close_on_record, find_break
 from ops.refusals import Refused
 from ops.statements import statement
@@ -89,18 +88,6 @@ async def find_request(pool: Pool, number: int) -> Request:
     if not found:
         raise Refused(f"there is no request {number}; see `paymesh recon requests --all`", code="unknown_request")
     return found[0]
-
-
-def check_people(request: Request, person: Person) -> None:
-    """Refuse somebody's approval of what the same person asked for.
-
-    Raises:
-        OnePerson: by the name given, or by the account at the operating system.
-    """
-    if not person.name.strip():
-        raise BadInput("say who decides: --approved-by", code="no_name")
-    if same_person(request.requested_by, person.name) or same_person(request.requester, person.actor):
-        raise OnePerson(f"{request.requested_by} asked for it from {request.requester}: somebody else approves")
 
 
 async def decide(pool: Pool, number: int, person: Person, *, reason: str, approves: bool) -> Found:
