@@ -32,7 +32,7 @@ class BankStand:
         self._reach = bank.url
         self.psp = self._at(bank.url)
 
-    def call(self, operation: str, *, scenario: str = "success", on: Where = "submit", timeout_s: float = 2.0) -> Call:
+    def call(self, operation: str, *, scenario: str = "success", on: Where = "submit", timeout_s: float = 10.0) -> Call:
         alphabet = self.psp.manifest.reference.alphabet
         job = JobMessage(
             psp=PSP,
@@ -82,5 +82,5 @@ class BankStand:
 @asynccontextmanager
 async def open_stand(fence: FenceKind) -> AsyncIterator[BankStand]:
     """Open a bank with that fence."""
-    async with served(Bank(fence)) as bank, open_session(connections_max=16, timeout_s=5.0) as session:
+    async with served(Bank(fence)) as bank, open_session(connections_max=16, timeout_s=20.0) as session:
         yield BankStand(bank, session)

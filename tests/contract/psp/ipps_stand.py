@@ -60,7 +60,7 @@ class IppsStand:
         self._session = session
         self.psp = self._at(sandbox.url)
 
-    def call(self, operation: str, *, scenario: str = "success", on: Where = "submit", timeout_s: float = 2.0) -> Call:
+    def call(self, operation: str, *, scenario: str = "success", on: Where = "submit", timeout_s: float = 10.0) -> Call:
         job = JobMessage(
             psp=PSP,
             intent_id=str(intent_id(time.time_ns() // 1000, 0, random.getrandbits(38))),
@@ -124,5 +124,5 @@ async def open_stand(variant: str = FenceKind.RESUBMIT) -> AsyncIterator[IppsSta
             submit_fence=SubmitFence(variant),
         )
         sandbox = await stack.enter_async_context(open_sandbox(PROFILE, build, settings))
-        session = await stack.enter_async_context(open_session(connections_max=16, timeout_s=5.0))
+        session = await stack.enter_async_context(open_session(connections_max=16, timeout_s=20.0))
         yield IppsStand(sandbox, receiver, terms=Terms(submit_fence=FenceKind(variant)), session=session)

@@ -41,7 +41,7 @@ class QpStand:
         self.heard: list[tuple[dict[str, str], bytes]] = []
         self.psp = self._at(sandbox.url)
 
-    def call(self, operation: str, *, scenario: str = "success", on: Where = "submit", timeout_s: float = 2.0) -> Call:
+    def call(self, operation: str, *, scenario: str = "success", on: Where = "submit", timeout_s: float = 10.0) -> Call:
         job = JobMessage(
             psp=MANIFEST.psp,
             intent_id=str(intent_id(time.time_ns() // 1000, 0, random.getrandbits(38))),
@@ -119,7 +119,7 @@ async def open_stand() -> AsyncIterator[QpStand]:
         )
         async with (
             open_sandbox(PROFILE, build, settings) as sandbox,
-            open_session(connections_max=16, timeout_s=5.0) as session,
+            open_session(connections_max=16, timeout_s=20.0) as session,
             ClientSession() as http,
         ):
             stands.append(QpStand(sandbox, session, SandboxControl(http=http, control_url=sandbox.control_url)))

@@ -26,7 +26,7 @@ class Stand(Protocol):
         """Values among the destinations that nobody may see: proxies, names."""
         ...
 
-    def call(self, operation: str, *, scenario: str = "success", on: Where = "submit", timeout_s: float = 2.0) -> Call:
+    def call(self, operation: str, *, scenario: str = "success", on: Where = "submit", timeout_s: float = 10.0) -> Call:
         """Describe a call about a new job, under a reference of its own, that goes as the scenario says.
 
         The scenario is for the calls named by `on` only; everything else about the job goes well.

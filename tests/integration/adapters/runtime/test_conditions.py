@@ -68,7 +68,7 @@ async def test_a_job_under_way_is_put_off_when_the_switch_is_thrown_before_it_is
 ) -> None:
     """Its permit is freed with it, so that it may be cancelled."""
     job = a_job(scenario="http_429_before_commit")
-    async with running(redis_url, bank, budget_s=8.0, hold_max_s=60) as crew:
+    async with running(redis_url, bank, budget_s=8.0, hold_max_s=60, retry_first_ms=1_000, retry_max_ms=1_000) as crew:
         await add(client, job)
         await until(lambda: bank.calls["pay", job.reference], "a first try")
         await pause(client, PSP, who="ann", at_ms=now_ms())
