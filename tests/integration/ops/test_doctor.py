@@ -35,9 +35,10 @@ from shared.streams.accept import append
 from shared.streams.breaker import BreakerRules, record
 from shared.streams.dead_letters import Reason, read_page, redrive
 from shared.streams.group import dead_letter, ensure_group, read
-from shared.streams.verdicts import DeadLetter, Member
+from shared.streams.verdicts import DeadLetter, Fields, Member
 from tests.integration.ops.conftest import Mesh
 from tests.integration.ops.dlq_scene import bury_waiting
+from tests.integration.ops.flooding import fill, fill_and_hold
 from tests.integration.orchestrator.outbound import PSP, manifest_of
 from tests.integration.orchestrator.world import new_id
 
@@ -455,34 +456,23 @@ async def test_a_million_dead_letters_and_a_hundred_thousand_pending_are_looked_
 ) -> None:
     """Counters are read, and only the oldest of what is pending are looked at."""
     redis = staffed.redis
+    began = time.monotonic()
+    await diagnosed(staffed)
+    of_none_s = time.monotonic() - began
     async with configured(redis, "appendfsync", "no"), configured(redis, "maxmemory", str(4 << 30)):
-        await flood(redis)
+        await fill(redis, keys.dlq(INTENTS), {b"reason": b"invariant", b"o:body": b"x" * 100}, 1_000_000)
+        await redis.hset(keys.dlq_counts(INTENTS), "invariant", 1_000_000)
+        pending: Fields = {b"body": b"x" * 100}
+        await fill_and_hold(redis, keys.jobs(PSP), pending, 100_000, group=keys.ADAPTER_GROUP, holders=[ALIVE])
         await staff(staffed)
         began = time.monotonic()
         diagnosis = await diagnosed(staffed)
         took_s = time.monotonic() - began
         await redis.flushall()
-    assert took_s < 2
+    # On a machine that takes so long over nothing, what counts is that a million make it no worse.
+    assert took_s < max(2, 3 * of_none_s)
     found = {check for check, _ in faults(diagnosis)}
     assert found == {"redis.appendfsync", "streams.dead_letters"}
-
-
-async def flood(redis: Redis) -> None:
-    """Fill a stream's dead letters, and have 100,000 entries of another pending."""
-    dead = keys.dlq(INTENTS)
-    fields: Any = {"reason": "invariant", "o:body": "x" * 100}
-    for _ in range(100):
-        async with redis.pipeline(transaction=False) as pipeline:
-            for _ in range(10_000):
-                pipeline.xadd(dead, fields)
-            await pipeline.execute()
-    await redis.hset(keys.dlq_counts(INTENTS), "invariant", 1_000_000)
-    for _ in range(10):
-        async with redis.pipeline(transaction=False) as pipeline:
-            for _ in range(10_000):
-                pipeline.xadd(keys.jobs(PSP), {"body": "x" * 100})
-            pipeline.xreadgroup(keys.ADAPTER_GROUP, ALIVE, {keys.jobs(PSP): ">"}, count=10_000)
-            await pipeline.execute()
 
 
 def test_the_command_prints_what_it_found_and_its_exit_status_says_so(
