@@ -7,6 +7,7 @@
 PYTHON ?= python3
 ARGS ?=
 ROUNDS ?= 10
+WORKERS ?= 3
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
@@ -25,8 +26,8 @@ demo: install ## start everything on an empty mesh, pay, show, prove the books, 
 dev: install ## start everything and keep it running; data stays between runs
 	@$(RUN) -m ops.cli dev $(ARGS)
 
-test: install ## run every test
-	@$(RUN) -m pytest $(ARGS)
+test: install ## run every test, by WORKERS=3 at a time; WORKERS=0 for what wants a terminal, such as ARGS="-s --pdb"
+	@$(RUN) -m pytest -n $(WORKERS) --dist loadscope $(ARGS)
 
 matrix: install ## every scenario of the PSPs under kills and pauses at every step, for every kind of fence
 	@PAYMESH_MATRIX=whole $(RUN) -m pytest tests/matrix -rA $(ARGS)

@@ -22,6 +22,8 @@ from shared.sealing import KeyRing
 from tests.databases import Databases
 from tests.ports import Lease
 
+pytest_plugins = ["tests.sharing"]
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell ignores Ctrl-C for what it runs in the background, and children inherit that; the tests that press
     # Ctrl-C mean it all the same.

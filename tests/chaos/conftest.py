@@ -1,8 +1,9 @@
-"""What the chaos tests share: a seed that is always printed, one mesh per ledger, a journal and a load per test."""
+"""What the chaos tests share: a seed that is always printed, one mesh per ledger, a journal and a load per test.
+
+A mesh ends with the last of its tests: it would go on polling beside everybody else's.
+"""
 
 import itertools
-import os
-import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,20 +18,12 @@ from tests.chaos import length
 from tests.chaos.journal import Journal
 from tests.chaos.load import Load
 from tests.chaos.mesh import LedgerKind, Mesh, running_mesh
-
-SEED: Final = pytest.StashKey[int]()
-FIGURES: Final = pytest.StashKey[list[str]]()
+from tests.sharing import FIGURES, SEED
 
 TIMEOUT_S: Final = 240
 ROUND_TIMEOUT_S: Final = 120
 
 _tags: Final = itertools.count(1)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Choose the seed, once for the session."""
-    config.stash[SEED] = int(os.environ.get("PAYMESH_CHAOS_SEED") or random.SystemRandom().randrange(10**6))
-    config.stash[FIGURES] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,14 +32,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.timeout(TIMEOUT_S + ROUND_TIMEOUT_S * (length.rounds() - 1)))
             item.add_marker(pytest.mark.slow)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the seed, and what each test has been through."""
-    if config.stash[FIGURES]:
-        terminalreporter.section(f"chaos, PAYMESH_CHAOS_SEED={config.stash[SEED]}")
-        for line in config.stash[FIGURES]:
-            terminalreporter.line(line)
 
 
 class Meshes:
@@ -72,7 +57,7 @@ class Meshes:
 
 
 @pytest.fixture(
-    scope="session",
+    scope="package",
     params=[length.on("postgres"), length.on("tigerbeetle")],
 )
 def ledger_kind(request: pytest.FixtureRequest) -> LedgerKind:
@@ -83,7 +68,7 @@ def ledger_kind(request: pytest.FixtureRequest) -> LedgerKind:
     return kind
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def meshes(ledger_kind: LedgerKind) -> AsyncIterator[Meshes]:
     """The meshes of one ledger kind."""
     pool = Meshes(ledger_kind)
@@ -91,7 +76,7 @@ async def meshes(ledger_kind: LedgerKind) -> AsyncIterator[Meshes]:
     await pool.close()
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="package")
 async def mesh(meshes: Meshes) -> Mesh:
     """A running mesh that no earlier test has left in doubt."""
     return await meshes.sound()
@@ -103,7 +88,7 @@ def rng(request: pytest.FixtureRequest) -> Random:
     return Random(f"{request.config.stash[SEED]} {request.node.name}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def rounds() -> int:
     """How often a test repeats its faults: 1 by default, PAYMESH_CHAOS_ROUNDS for the long version."""
     return length.rounds()
@@ -112,8 +97,7 @@ def rounds() -> int:
 @pytest.fixture
 def tell(request: pytest.FixtureRequest) -> Callable[[object], None]:
     """Keep a line for the end of the session."""
-    lines = request.config.stash[FIGURES]
-    return lambda line: lines.append(f"{request.node.name}: {line}")
+    return lambda line: request.node.user_properties.append((FIGURES, f"{request.node.name}: {line}"))
 
 
 @pytest.fixture
@@ -122,7 +106,7 @@ def journal() -> Journal:
     return Journal(f"t{next(_tags)}")
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="package")
 async def load(mesh: Mesh, journal: Journal, rng: Random) -> Load:
     """A client whose wallets are open and funded."""
     client = Load(mesh, journal, rng)

@@ -14,7 +14,7 @@ from tests.chaos.load import Load
 from tests.chaos.mesh import Mesh
 from tests.chaos.reckoning import reckon
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 HANG_S = 6.5
 """Longer than the gateways wait for any store."""
@@ -33,7 +33,7 @@ ACCEPTED_MIN = 100
         length.on("tigerbeetle", "tigerbeetle"),
     ],
     indirect=["ledger_kind"],
-    scope="session",
+    scope="package",
 )
 async def test_store_that_hangs_loses_nothing_and_is_waited_for(
     mesh: Mesh, load: Load, journal: Journal, store: str, rounds: int, tell: Callable[[object], None]

@@ -20,8 +20,8 @@ from tests.chaos.stumbling import DEAF, HANGS, clear_the_way, somebody_sleeps, s
 from tests.waiting import until
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.parametrize("ledger_kind", length.kinds(), indirect=True, scope="session"),
+    pytest.mark.asyncio(loop_scope="package"),
+    pytest.mark.parametrize("ledger_kind", length.kinds(), indirect=True, scope="package"),
 ]
 
 HOLD_MAX_S = 3
@@ -29,7 +29,7 @@ HOLD_MAX_S = 3
 NEIGHBOURS = 40
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="package")
 async def strict_mesh(mesh: Mesh) -> AsyncIterator[Mesh]:
     """A mesh whose orchestrators hold nothing for long."""
     await mesh.restart("orchestrator", {"ORCHESTRATOR_HOLD_MAX_S": f"{HOLD_MAX_S}"})

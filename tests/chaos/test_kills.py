@@ -11,7 +11,7 @@ from tests.chaos.load import Load
 from tests.chaos.mesh import Mesh
 from tests.chaos.reckoning import reckon
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 ACCEPTED_MIN = 500
 """How many intents each round must have accepted for its kills to mean anything."""

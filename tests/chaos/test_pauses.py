@@ -18,7 +18,7 @@ from tests.chaos.mesh import ORCHESTRATORS, PARTITIONS, Mesh
 from tests.chaos.reckoning import reckon
 from tests.waiting import until
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 TRIES_MAX = 5
 ACCEPTED_MIN = 150

@@ -25,8 +25,8 @@ from tests.chaos.stumbling import FAILS, HANGS, end_sleepers, somebody_sleeps, s
 from tests.waiting import until
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.parametrize("ledger_kind", length.kinds(), indirect=True, scope="session"),
+    pytest.mark.asyncio(loop_scope="package"),
+    pytest.mark.parametrize("ledger_kind", length.kinds(), indirect=True, scope="package"),
 ]
 
 NEIGHBOURS = 40

@@ -14,8 +14,8 @@ from tests.chaos.mesh import GATEWAYS, ORCHESTRATORS, SHORT_PERIODS, Mesh
 from tests.chaos.reckoning import reckon
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.parametrize("ledger_kind", length.kinds(), indirect=True, scope="session"),
+    pytest.mark.asyncio(loop_scope="package"),
+    pytest.mark.parametrize("ledger_kind", length.kinds(), indirect=True, scope="package"),
 ]
 
 LONG_IDLE_S = 20
@@ -28,7 +28,7 @@ SELECT max(extract(epoch FROM updated_at - created_at)) FROM pm.intent WHERE ide
 """
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="package")
 async def patient_mesh(mesh: Mesh) -> AsyncIterator[Mesh]:
     """A mesh whose orchestrators wait long before they take over what another has abandoned."""
     await mesh.restart("orchestrator", {"ORCHESTRATOR_RECLAIM_IDLE_MS": f"{LONG_IDLE_S * 1000}"})

@@ -13,12 +13,12 @@ from tests.chaos.mesh import GATEWAYS, ORCHESTRATORS, RECONCILERS, Mesh
 from tests.chaos.reckoning import reckon
 from tests.waiting import until
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 POSTS = 40
 
 
-@pytest.mark.parametrize("ledger_kind", ["postgres"], indirect=True, scope="session")
+@pytest.mark.parametrize("ledger_kind", ["postgres"], indirect=True, scope="package")
 async def test_emptied_redis_closes_intake_and_stops_every_start(
     mesh: Mesh, load: Load, journal: Journal, tell: Callable[[object], None]
 ) -> None:

@@ -28,14 +28,14 @@ def test_every_decline_is_a_refusal_with_its_code(code: str) -> None:
     assert decision.event_detail(IntentState.REJECTED) == f'{{"error": "{code}"}}'
 
 
-@pytest.mark.parametrize("outcome", set(ChainOutcome) - {ChainOutcome.DONE, ChainOutcome.DECLINED})
+@pytest.mark.parametrize("outcome", sorted(set(ChainOutcome) - {ChainOutcome.DONE, ChainOutcome.DECLINED}))
 def test_outcomes_that_no_instant_move_can_have_stop_the_process(outcome: ChainOutcome) -> None:
     """A verdict of another phase is never forced into a state."""
     with pytest.raises(InvariantViolation):
         decide(IntentState.VALIDATED, PlanKind.MOVE, Verdict(outcome))
 
 
-@pytest.mark.parametrize("state", set(IntentState) - {IntentState.VALIDATED})
+@pytest.mark.parametrize("state", sorted(set(IntentState) - {IntentState.VALIDATED}))
 def test_only_validated_intents_are_decided_by_a_move(state: IntentState) -> None:
     """Terminal means terminal."""
     with pytest.raises(InvariantViolation):
