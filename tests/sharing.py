@@ -34,7 +34,7 @@ _BY_ITSELF: Final = (
     "tests/integration/ops/test_top_scale.py::",
 )
 """What measures how long something takes, and would measure its neighbours."""
-_LEDGER: Final = re.compile(r"tests/(contract/test_ledger|integration/orchestrator/.*\[tigerbeetle\b)")
+_LEDGER: Final = re.compile(r"tests/(contract/test_ledger|integration/(orchestrator|reconciler)/.*\[tigerbeetle\b)")
 _FIRST: Final = ("meshes", "more meshes", "ledgers")
 _LAST: Final = "by itself"
 
