@@ -19,7 +19,13 @@ from shared.settlement.layout import LINE_BYTES_MAX, Amounts, Column, Layout, Me
 NAME: Final = re.compile(r"[!-~]{1,64}")
 """What a payment may be called: printable, without blanks."""
 _YEAR_MIN: Final = 2000
+_YEAR_MAX: Final = 9000
+"""Far enough from the last year there is that no zone, and nothing that is added to it, leads beyond."""
 _DIGITS_MAX: Final = 19
+_TOTAL_DIGITS_MAX: Final = 38
+"""What a sum of any file has at most, and the database's number of it."""
+_UNREADABLE: Final = -1
+"""What a trailer says that makes no sense: no file has so many lines."""
 
 
 class BadLine(BadInput):
@@ -123,7 +129,10 @@ class LineReader:
             raise BadLine("", code="not_text") from None
 
     def _name(self, text: str) -> None:
-        cells = self._cells(text.removeprefix("\ufeff"))
+        try:
+            cells = self._cells(text.removeprefix("\ufeff"))
+        except BadLine:
+            raise BadFile("its first line names no columns") from None
         names = {value: place.name for value, place in self._layout.columns.items()}
         if missing := sorted(set(names.values()) - set(cells)):
             raise BadFile(f"its first line does not name {', '.join(missing)}")
@@ -214,9 +223,12 @@ class LineReader:
         if not text:
             return None
         try:
-            return self._amount(text, exponent)
+            fee = self._amount(text, exponent)
         except BadLine:
             raise BadLine("", code="fee") from None
+        if fee > AMOUNT_MINOR_MAX:
+            raise BadLine("", code="fee")
+        return fee
 
     def _at(self, cells: Cells) -> datetime | None:
         get = self._places.get(Value.AT)
@@ -228,13 +240,16 @@ class LineReader:
         except ValueError:
             raise BadLine("", code="at") from None
         at = at if at.tzinfo is not None else at.replace(tzinfo=self._zone)
-        if at.year < _YEAR_MIN:
+        if not _YEAR_MIN <= at.year <= _YEAR_MAX:
             raise BadLine("", code="at")
         return at.astimezone(UTC)
 
     def _trailer(self, text: str) -> tuple[int | None, int | None]:
         layout = self._layout
-        cells: Cells = self._cells(text) if self._csv else text
+        try:
+            cells: Cells = self._cells(text) if self._csv else text
+        except BadLine:
+            return _UNREADABLE, _UNREADABLE
         said: list[int | None] = []
         for place in (layout.count, layout.total):
             if place is None:
@@ -243,7 +258,8 @@ class LineReader:
             word = _place(place, cells, in_cells=self._csv)
             # A sum in a currency of its own exponent: decimals are taken as two, which is what files are made of.
             digits = word.replace(".", "") if place is layout.total and layout.amounts is Amounts.DECIMAL else word
-            said.append(int(digits) if digits.isascii() and digits.isdigit() else -1)
+            readable = digits.isascii() and digits.isdigit() and len(digits) <= _TOTAL_DIGITS_MAX
+            said.append(int(digits) if readable else _UNREADABLE)
         return said[0], said[1]
 
 

@@ -58,7 +58,9 @@ def test_a_csv_line_says_who_what_and_when() -> None:
         (PAID.replace(b"RUB", b"rub"), "currency"),
         (PAID.replace(b"ACCEPTED", b"MAYBE"), "unknown_status"),
         (PAID.replace(b"214", b"x"), "fee"),
+        (PAID.replace(b"214", b"9" * 19), "fee"),
         (PAID.replace(b"2026-11-20T09", b"yesterday"), "at"),
+        (PAID.replace(b"2026-11-20T09:15:00.000Z", b"9999-12-31T23:59:59-01:00"), "at"),
         (PAID.replace(b"2026-11-20T09:15:00.000Z", b"0001-01-01T00:00:00Z"), "at"),
         (PAID.replace(b"O1", b"O 1"), "reference"),
         (PAID.replace(b"P1", b"P" * 65), "transaction"),
@@ -130,3 +132,16 @@ def test_no_bytes_break_the_reader(lines: list[bytes]) -> None:
         batch = LineReader(layout).read([*first, *lines], 1)
         assert len(batch.numbers) + len(batch.refused) == batch.counted
         assert len({len(column) for column in (batch.keys, batch.means, batch.amounts, batch.times, batch.odd)}) == 1
+
+
+@pytest.mark.parametrize("trailer", [b'#TOTAL,"1,30510', b"#TOTAL," + b"9" * 5000 + b",30510"])
+def test_a_trailer_that_makes_no_sense_ends_no_reader(trailer: bytes) -> None:
+    """It counts otherwise than anybody can, so that the file differs from what it says of itself."""
+    count, _ = qp(PAID, trailer).trailers[0]
+    assert count == -1
+
+
+def test_a_line_of_names_that_cannot_be_taken_apart_is_of_no_file_of_ours() -> None:
+    """The file is refused; nothing else is."""
+    with pytest.raises(BadFile, match="names no columns"):
+        LineReader(QP).read([b'"' + NAMES, PAID], 1)
