@@ -150,7 +150,8 @@ def _whole(seen: Seen, tolerances: Tolerances) -> Judged:
 
 def _paid(seen: Seen, tolerances: Tolerances) -> Judged:
     if seen.state in _UNPAID or seen.state is IntentState.DUPLICATE:
-        # Money that came late has an intent of its own, opened when the PSP first named it.
+        if _booked_late(seen):
+            return _as_known(seen, tolerances)
         return AGREES if seen.owner is not None else _breaks(seen, BreakKind.CONTRADICTS_TERMINAL, database=seen.state)
     if not seen.current:
         return _breaks(seen, BreakKind.CONTRADICTS_TERMINAL, database="its attempt has been given up")
@@ -159,17 +160,39 @@ def _paid(seen: Seen, tolerances: Tolerances) -> Judged:
     return _paid_in_doubt(seen, tolerances)
 
 
+def _booked_late(seen: Seen) -> bool:
+    """Say whether the payment came after its intent had ended unpaid: a child, opened when it was named, booked it.
+
+    A payment that ended the intent without money, since it was taken back before anybody knew of it, is none.
+    """
+    return seen.owner is not None and seen.settled_by != seen.transaction
+
+
 def _paid_and_settled(seen: Seen, tolerances: Tolerances) -> Judged:
     if seen.owner is not None:
-        off = seen.amount_minor - (seen.known_minor or 0)
-        if abs(off) > tolerances.amount_off(seen.known_minor or 0):
-            return _breaks(seen, BreakKind.AMOUNT_DIFFERS, delta_minor=off, database=seen.known_minor)
-        return _fee(seen, tolerances)
+        return _as_known(seen, tolerances)
+    together = _together(seen, tolerances) if seen.direction != "in" else None
+    if together is not None:
+        return together
+    if seen.transaction is None:
+        # It has no name by which it could be another payment than the one that settled.
+        return _as_much(seen, seen.planned_minor or 0, tolerances)
     if seen.direction == "in":
         # A code that is paid once more: the payment is credited as any that we had not heard of.
         return _SAYS if seen.matched_by == "reference" else _breaks(seen, BreakKind.PSP_UNKNOWN, database=seen.state)
-    together = _together(seen, tolerances)
-    return together or _breaks(seen, BreakKind.CONTRADICTS_TERMINAL, database=f"settled by {seen.settled_by}")
+    return _breaks(seen, BreakKind.CONTRADICTS_TERMINAL, database=f"settled by {seen.settled_by}")
+
+
+def _as_known(seen: Seen, tolerances: Tolerances) -> Judged:
+    """Hold a line against what the PSP has said before of the same payment."""
+    return _as_much(seen, seen.known_minor or 0, tolerances)
+
+
+def _as_much(seen: Seen, expected_minor: int, tolerances: Tolerances) -> Judged:
+    off = seen.amount_minor - expected_minor
+    if abs(off) > tolerances.amount_off(expected_minor):
+        return _breaks(seen, BreakKind.AMOUNT_DIFFERS, delta_minor=off, database=expected_minor)
+    return _fee(seen, tolerances)
 
 
 def _paid_in_doubt(seen: Seen, tolerances: Tolerances) -> Judged:
@@ -203,21 +226,20 @@ def _failed(seen: Seen, _tolerances: Tolerances) -> Judged:
     if seen.direction == "in":
         # A try that failed: the code may be paid all the same, and ends by its own rules.
         return AGREES
+    if seen.state in _UNPAID and _booked_late(seen):
+        return _breaks(seen, BreakKind.CONTRADICTS_TERMINAL, database="the payment is booked")
     if seen.state in _UNPAID or not seen.current:
         return AGREES
     if seen.state is IntentState.SETTLED:
         another = seen.transaction is not None and seen.settled_by not in (None, seen.transaction)
         return AGREES if another else _breaks(seen, BreakKind.CONTRADICTS_TERMINAL, database=seen.state)
-    if seen.matched_by != "reference" or not seen.complete:
-        # A line further on may say that the same reference was paid in another try.
-        return WAITS
-    if seen.lines_paid:
-        return WAITS
-    return _SAYS
+    # A line further on may say that the same reference was paid in another try.
+    waits = seen.matched_by != "reference" or not seen.complete or seen.lines_paid
+    return WAITS if waits else _SAYS
 
 
 def _reversed(seen: Seen, _tolerances: Tolerances) -> Judged:
-    if seen.state in _UNPAID or seen.reversed:
+    if seen.reversed or (seen.state in _UNPAID and not _booked_late(seen)):
         return AGREES
     if seen.state in TERMINAL:
         return _breaks(seen, BreakKind.CONTRADICTS_TERMINAL, database=seen.state, delta_minor=-seen.amount_minor)

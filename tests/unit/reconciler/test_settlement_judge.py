@@ -20,6 +20,10 @@ DOUBT = Seen(
     lines_minor=300,
 )  # fmt: skip
 SETTLED = replace(DOUBT, state=IntentState.SETTLED, owner=OURS, known_minor=300, known_currency="THB", settled_by="T1")
+LATE = replace(
+    DOUBT, state=IntentState.EXPIRED, direction="in", owner=OURS, known_minor=300, known_currency="THB", settled_by=None
+)
+"""Money that came after the end: it is booked by a child of the intent, under the payment's name."""
 FAILED = replace(DOUBT, means=Means.FAILED, lines_paid=0, lines_minor=0)
 _A, _W, _S, _P = Verdict.AGREES, Verdict.WAITS, Verdict.SAYS, Verdict.PART
 _B = BreakKind
@@ -55,10 +59,30 @@ _B = BreakKind
         (replace(SETTLED, owner=None, amount_minor=100, complete=False), _W),
         (replace(SETTLED, owner=None, amount_minor=100, lines_paid=3, lines_minor=300), _P),
         (replace(SETTLED, owner=None, amount_minor=100, lines_paid=2, lines_minor=250), _B.CONTRADICTS_TERMINAL),
+        # Paid, and settled, by a line that has no name of the PSP's: it is the payment that settled, or another amount.
+        (replace(SETTLED, owner=None, transaction=None, known_minor=None), _A),
+        (replace(SETTLED, owner=None, transaction=None, known_minor=None, direction="in"), _A),
+        (replace(SETTLED, owner=None, transaction=None, known_minor=None, amount_minor=310), _B.AMOUNT_DIFFERS),
+        (
+            replace(SETTLED, owner=None, transaction=None, known_minor=None, amount_minor=290, direction="in"),
+            _B.AMOUNT_DIFFERS,
+        ),
+        (
+            replace(SETTLED, owner=None, transaction=None, known_minor=None, amount_minor=310, direction="in"),
+            _B.AMOUNT_DIFFERS,
+        ),
         # Paid, and over.
         (replace(DOUBT, state=IntentState.FAILED), _B.CONTRADICTS_TERMINAL),
         (replace(DOUBT, state=IntentState.EXPIRED, direction="in"), _B.CONTRADICTS_TERMINAL),
-        (replace(DOUBT, state=IntentState.EXPIRED, direction="in", owner=OURS), _A),
+        (LATE, _A),
+        (replace(LATE, amount_minor=310), _B.AMOUNT_DIFFERS),
+        (replace(LATE, fee_minor=6), _B.FEE_DIFFERS),
+        (replace(LATE, amount_minor=310, settled_by="T1"), _A),
+        (replace(LATE, means=Means.FAILED, direction="out"), _B.CONTRADICTS_TERMINAL),
+        (replace(LATE, means=Means.FAILED, direction="out", settled_by="T1"), _A),
+        (replace(LATE, means=Means.REVERSED), _B.CONTRADICTS_TERMINAL),
+        (replace(LATE, means=Means.REVERSED, reversed=True), _A),
+        (replace(LATE, means=Means.REVERSED, settled_by="T1"), _A),
         # Failed.
         (FAILED, _S),
         (replace(FAILED, complete=False), _W),
@@ -135,6 +159,8 @@ def test_only_our_reference_speaks_and_never_against_an_end(seen: Seen) -> None:
         return
     assert seen.matched_by == "reference"
     assert seen.means in (Means.PAID, Means.FAILED)
+    # A payment without a name of the PSP's can be said to nobody.
+    assert seen.means is Means.FAILED or seen.transaction is not None
     assert seen.owner is None or (seen.owner == seen.intent and seen.means is Means.FAILED)
     if seen.state is IntentState.SETTLED:
         assert (seen.means, seen.direction) == (Means.PAID, "in")

@@ -1,10 +1,13 @@
 """Lines of settlement files against the ways by which money would move twice or vanish."""
 
+from typing import Any
+
 import pytest
 
 from shared.contracts import Action, Outcome
 from tests.integration.reconciler.settlement.scene import QP, Line, Scene, ipps_file, qp_file
 
+_P1: dict[str, Any] = {"psp_transaction_id": "P1", "amount_minor": 500, "currency": "RUB"}
 EMERGENCY = ("contradicts_terminal", "emergency")
 
 
@@ -227,3 +230,39 @@ async def test_a_late_payment_of_an_expired_code_is_for_people(scene: Scene) -> 
     assert await scene.hear("qp") == 0
     assert (await scene.saga.booked(payee))[0] == 0
     assert await scene.breaks() == [EMERGENCY]
+
+
+async def test_a_paid_line_without_a_name_of_the_psps_is_the_payment_that_settled(scene: Scene) -> None:
+    """It is no second payment: nothing is said, and nobody is left waiting behind a word that cannot be."""
+    payee = f"user:payee-{scene.saga.world.tag}:RUB"
+    await scene.saga.world.fund({payee: 0})
+    intent = await scene.saga.top_up(payee)
+    await scene.saga.hear(scene.saga.said(intent, Outcome.PAID, psp="qp", **_P1))
+    await scene.take(qp_file((await scene.reference(intent), "", "ACCEPTED", 500)), layout=QP)
+    await scene.look_again(QP)
+    assert await scene.hear("qp") == 0
+    assert (await scene.saga.booked(payee))[0] == 500
+    assert (await scene.verdicts(), await scene.breaks()) == (["agrees"], [])
+
+
+async def test_a_late_credit_that_the_psp_takes_back_in_its_file_is_shouted(scene: Scene) -> None:
+    """The customer has the money of a payment that came after its code had expired, and the PSP has it again."""
+    payee = f"user:payee-{scene.saga.world.tag}:RUB"
+    await scene.saga.world.fund({payee: 0})
+    intent = await scene.saga.top_up(payee)
+    await scene.saga.hear(scene.saga.said(intent, Outcome.EXPIRED, psp="qp", final=True))
+    await scene.saga.hear(scene.saga.said(intent, Outcome.PAID, psp="qp", **_P1))
+    assert (await scene.saga.booked(payee))[0] == 500
+    reference = await scene.reference(intent)
+    await scene.take(qp_file((reference, "P1", "ACCEPTED", 500), (reference, "P1", "REVERSED", 500)), layout=QP)
+    await scene.look_again(QP)
+    assert (await scene.verdicts(), await scene.breaks()) == (["agrees", "breaks"], [EMERGENCY])
+
+
+async def test_a_late_payment_of_another_amount_than_its_line_is_told(scene: Scene) -> None:
+    """What was booked to suspense is what the PSP said then; its file says more."""
+    intent = await scene.doubt()
+    await scene.saga.hear(scene.saga.said(intent, Outcome.DECLINED, code="refused", final=True))
+    await scene.saga.hear(scene.saga.said(intent, Outcome.PAID, psp_transaction_id="T1"))
+    await scene.take(ipps_file(Line(await scene.reference(intent), amount_minor=900)))
+    assert await scene.breaks() == [("amount_differs", "critical")]
