@@ -73,7 +73,7 @@ async def walk_everything(
     horizon = await reconciler.horizon()
     walked: dict[str, int] = {}
     for walk in (
-        LedgerWalk(ledger=ledger, pool=pool, memory=memory),
+        LedgerWalk(ledger=ledger, pool=pool),
         IntentsWalk(ledger=ledger, pool=pool, memory=memory),
         OpenedWalk(ledger=ledger, pool=pool),
         AccountsWalk(ledger=ledger, pool=pool),
@@ -86,6 +86,7 @@ async def walk_everything(
             with database():
                 async with pool.acquire() as connection, connection.transaction():
                     await add_suspects(connection, suspects_of(step.suspicious), grace_s=grace_s)
+            memory.keep(step.versions)
             walked[walk.name] += step.walked
             progress(walk.name, step.walked)
             if step.done:

@@ -91,10 +91,10 @@ class Reconciliation:
         self._pool = pool
         self._pace = pace
         self._now_ns = now_ns
-        memory = Memory()
+        self._memory = Memory()
         self.walks: tuple[Walk, ...] = (
-            LedgerWalk(ledger=ledger, pool=pool, memory=memory),
-            LogWalk(ledger=ledger, pool=pool, memory=memory),
+            LedgerWalk(ledger=ledger, pool=pool),
+            LogWalk(ledger=ledger, pool=pool, memory=self._memory),
             OpenedWalk(ledger=ledger, pool=pool),
             AccountsWalk(ledger=ledger, pool=pool),
         )
@@ -155,6 +155,7 @@ class Reconciliation:
                     if not await move_cursor(connection, cursor, step.after, step.walked):
                         return  # Somebody else has walked here.
                     await add_suspects(connection, suspects_of(step.suspicious), grace_s=self._pace.grace_s)
+            self._memory.keep(step.versions)
             found.walked[walk.name] = found.walked.get(walk.name, 0) + step.walked
             if step.done:
                 return

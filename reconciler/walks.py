@@ -64,6 +64,8 @@ class Step:
     suspicious: tuple[Break, ...] = ()
     done: bool = False
     """The end was reached: at the horizon, or of a round."""
+    versions: Mapping[UUID, int] = field(default_factory=dict)
+    """In which version intents were looked at: to be remembered once what was found is kept, never before."""
 
 
 class Walk(Protocol):
@@ -82,7 +84,11 @@ class Walk(Protocol):
 
 @dataclass(slots=True)
 class Memory:
-    """In which version intents were looked at last, so that two walks do not look at the same thing twice."""
+    """In which version intents were looked at last, so that two walks do not look at the same thing twice.
+
+    Whoever takes a step keeps what it looked at here once what it found is committed: a step whose transaction failed
+    is taken again, and must look again.
+    """
 
     versions: OrderedDict[UUID, int] = field(default_factory=OrderedDict)
 
@@ -102,10 +108,9 @@ class LedgerWalk:
 
     name = "ledger"
 
-    def __init__(self, *, ledger: Ledger, pool: Pool, memory: Memory) -> None:
+    def __init__(self, *, ledger: Ledger, pool: Pool) -> None:
         self._ledger = ledger
         self._pool = pool
-        self._memory = memory
 
     async def step(self, position: Position, horizon: Horizon) -> Step:
         """Look at the owners of the next transfers, and at the wallets that they moved."""
@@ -116,13 +121,13 @@ class LedgerWalk:
         if not page:
             return Step(None, done=True)
         examined = await examine(self._ledger, self._pool, owners(page))
-        self._memory.keep(examined.versions)
         wallets = await wallets_of(self._ledger, self._pool, _touched(page))
         return Step(
             {"timestamp_ns": page[-1].timestamp},
             len(page),
             examined.breaks + tuple(differing(wallets)),
             done=len(page) < PAGE,
+            versions=examined.versions,
         )
 
     async def oldest(self, position: Position) -> datetime | None:
@@ -154,10 +159,9 @@ class LogWalk:
             if row["to_state"] != IntentState.VALIDATED and not self._memory.knows(row["intent_id"], row["seq"])
         }
         examined = await examine(self._ledger, self._pool, dict.fromkeys(changed, ()))
-        self._memory.keep(examined.versions)
         last = rows[-1]
         after = {"at": last["at"].isoformat(), "intent": str(last["intent_id"]), "seq": last["seq"]}
-        return Step(after, len(rows), examined.breaks, done=len(rows) < PAGE)
+        return Step(after, len(rows), examined.breaks, done=len(rows) < PAGE, versions=examined.versions)
 
     async def oldest(self, position: Position) -> datetime | None:
         """Return when the next transition happened."""

@@ -11,7 +11,8 @@ import pytest_asyncio
 
 from reconciler import reconcile as reconcile_module
 from reconciler import wallets
-from reconciler.breaks import Break, open_breaks
+from reconciler.breaks import Break, Connection, open_breaks
+from reconciler.cursor import Cursor, Position, move_cursor
 from reconciler.full import run_to_the_end, walk_everything
 from reconciler.kinds import BreakKind
 from reconciler.reconcile import Pace, Reconciliation
@@ -19,6 +20,7 @@ from reconciler.status import read_status
 from reconciler.walks import Horizon
 from shared.db.migrations import migrate
 from shared.db.pool import Pool
+from shared.errors import OutcomeUnknown
 from shared.ids import account_id
 from shared.ledger.postgres import MIGRATIONS, PostgresLedger
 from tests.integration.reconciler.conftest import AT_ONCE, found, populate, reconcile, settle
@@ -110,6 +112,29 @@ async def test_what_was_under_way_at_the_first_look_is_forgotten(loaded: Stage, 
     await due_now(loaded.pool)
     await by(loaded, PATIENT).round()
     assert (await found(loaded.pool), await suspects(loaded.pool)) == (set(), 0)
+
+
+@pytest.mark.parametrize("walk", ["ledger", "log"])
+async def test_what_was_found_on_a_page_that_could_not_be_kept_is_found_again(
+    loaded: Stage, clerk: Clerk, monkeypatch: pytest.MonkeyPatch, walk: str
+) -> None:
+    """The database went away between the look and the cursor: the same process looks once more."""
+    lost, expected = spoilt(clerk, a(BreakKind.SETTLED_WITHOUT_TRANSFERS))
+    zero, of_it = spoilt(clerk, a(BreakKind.AMOUNT_ZERO, "withdrawal"))
+    await loaded.load([lost, zero])
+    failures = [OutcomeUnknown("the connection was lost")]
+
+    async def failing(connection: Connection, cursor: Cursor, after: Position, walked: int) -> bool:
+        if cursor.name == walk and failures:
+            raise failures.pop()
+        return await move_cursor(connection, cursor, after, walked)
+
+    monkeypatch.setattr(reconcile_module, "move_cursor", failing)
+    reconciler = by(loaded)
+    with pytest.raises(OutcomeUnknown):
+        await reconciler.round()
+    await settle(reconciler, loaded.pool)
+    assert await found(loaded.pool) == expected | of_it
 
 
 async def test_an_intent_that_is_only_planned_is_never_judged(loaded: Stage, clerk: Clerk) -> None:
