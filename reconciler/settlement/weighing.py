@@ -94,9 +94,9 @@ def _seen(row: asyncpg.Record) -> Seen:
         reversed=row["reversed"],
         lines_before=row["lines_before"],
         lines_paid=row["lines_paid"],
-        lines_minor=row["lines_minor"],
+        lines_minor=int(row["lines_minor"]),
         members=row["members"],
-        members_minor=row["members_minor"],
+        members_minor=int(row["members_minor"]),
         members_open=row["members_open"],
     )
 

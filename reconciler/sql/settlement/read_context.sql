@@ -58,8 +58,8 @@ SELECT n.file_id, n.line, n.line_key, n.file_name, n.sha256, n.complete, n.refer
            WHERE c.psp = $1 AND c.psp_transaction_id = n.psp_transaction_id
              AND c.purpose IN ('reversal', 'suspense_reversal')
        ) AS reversed,
-       coalesce(o.lines_before, 0) AS lines_before, coalesce(o.lines_paid, 0) AS lines_paid, coalesce(o.lines_minor, 0)::bigint AS lines_minor,
-       coalesce(b.members, 0) AS members, coalesce(b.members_minor, 0)::bigint AS members_minor,
+       coalesce(o.lines_before, 0) AS lines_before, coalesce(o.lines_paid, 0) AS lines_paid, coalesce(o.lines_minor, 0) AS lines_minor,
+       coalesce(b.members, 0) AS members, coalesce(b.members_minor, 0) AS members_minor,
        coalesce(b.members_open, 0) AS members_open
 FROM named AS n
 LEFT JOIN LATERAL (SELECT e.state, e.attempt FROM pm.intent AS e WHERE e.id = n.intent LIMIT 1) AS i ON true

@@ -7,6 +7,7 @@ import pytest
 
 from reconciler.upkeep import prune_lines
 from shared.contracts import Outcome
+from shared.money import AMOUNT_MINOR_MAX
 from shared.settlement.layout import Column, Tolerances, Value
 from tests.integration.reconciler.settlement.scene import IPPS, QP, Line, Scene, ipps_file, qp_file
 
@@ -102,6 +103,19 @@ async def test_a_batch_that_does_not_add_up_is_told(scene: Scene) -> None:
     await scene.take(qp_file(("", "", "ACCEPTED", 300)), layout=layout)
     await scene.look_again(layout)
     assert await scene.breaks() == [("amount_differs", "critical")]
+
+
+async def test_amounts_that_no_number_of_the_database_holds_together_end_no_reader(scene: Scene) -> None:
+    """Each is an amount; what the lines of a reference, or of a batch, add up to is more than any may be."""
+    layout = replace(QP, columns={**QP.columns, Value.BATCH: Column("kind")})
+    payee = f"user:payee-{scene.saga.world.tag}:RUB"
+    await scene.saga.world.fund({payee: 0})
+    reference = await scene.reference(await scene.saga.top_up(payee, 100))
+    many = [(reference, f"P{number}", "ACCEPTED", AMOUNT_MINOR_MAX) for number in range(3)]
+    file = await scene.take(qp_file(*many, ("", "", "ACCEPTED", 300)), layout=layout)
+    await scene.look_again(layout)
+    assert file.state == "DONE"
+    assert {kind for kind, _ in await scene.breaks()} == {"amount_differs"}
 
 
 async def test_a_fee_that_was_not_agreed_is_told_beside_a_payment_that_was(scene: Scene) -> None:
