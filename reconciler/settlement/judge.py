@@ -48,6 +48,7 @@ class Seen:
         matched_by: how the intent was found; None where it was not.
         is_whole: the line is about a batch and names no payment of its own.
         complete: its file has been read to the end.
+        whole: that is what the file says of itself, or somebody has explained why it is not.
         state: of the intent; None without one, or before its plan stands.
         direction: "out" where it pays, "in" where it is paid.
         current: the line's reference is that of the present attempt.
@@ -75,6 +76,7 @@ class Seen:
     matched_by: str | None = None
     is_whole: bool = False
     complete: bool = True
+    whole: bool = True
     state: IntentState | None = None
     direction: Literal["in", "out"] | None = None
     current: bool = True
@@ -233,8 +235,8 @@ def _failed(seen: Seen, _tolerances: Tolerances) -> Judged:
     if seen.state is IntentState.SETTLED:
         another = seen.transaction is not None and seen.settled_by not in (None, seen.transaction)
         return AGREES if another else _breaks(seen, BreakKind.CONTRADICTS_TERMINAL, database=seen.state)
-    # A line further on may say that the same reference was paid in another try.
-    waits = seen.matched_by != "reference" or not seen.complete or seen.lines_paid
+    # A line further on, or one that could not be read, may say that the same reference was paid in another try.
+    waits = seen.matched_by != "reference" or not (seen.complete and seen.whole) or seen.lines_paid
     return WAITS if waits else _SAYS
 
 

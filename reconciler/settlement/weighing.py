@@ -81,6 +81,7 @@ def _seen(row: asyncpg.Record) -> Seen:
         matched_by=row["by_what"],
         is_whole=row["batch"] is not None and row["reference"] is None and row["psp_transaction_id"] is None,
         complete=row["complete"],
+        whole=row["whole"],
         state=None if row["state"] is None or row["plan_kind"] is None else IntentState(row["state"]),
         direction=_DIRECTIONS.get(row["plan_kind"]),  # type: ignore[arg-type]  # one of two words
         current=row["current"],

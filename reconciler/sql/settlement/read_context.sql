@@ -2,7 +2,11 @@
 -- reference, by the provider's own in what it has named before, among open intents by what it calls them, and last by
 -- amount and time, where exactly one open intent will do.
 WITH wanted AS (
-    SELECT l.*, f.name AS file_name, f.sha256, f.state <> 'READING' AS complete
+    SELECT l.*, f.name AS file_name, f.sha256, f.state <> 'READING' AS complete,
+           f.state <> 'READING' AND NOT EXISTS (
+               SELECT FROM pm.reconciliation_break AS d
+               WHERE d.kind = 'file_differs' AND d.state = 'OPEN' AND d.subject = concat_ws(':', f.psp, f.name, f.sha256)
+           ) AS whole
     FROM unnest($2::bigint[], $3::bigint[]) AS w (file_id, line)
     CROSS JOIN LATERAL (
         SELECT * FROM pm.settlement_line AS s WHERE s.file_id = w.file_id AND s.line = w.line LIMIT 1
@@ -49,7 +53,7 @@ WITH wanted AS (
     LEFT JOIN called AS c USING (file_id, line)
     LEFT JOIN near AS n USING (file_id, line)
 )
-SELECT n.file_id, n.line, n.line_key, n.file_name, n.sha256, n.complete, n.reference, n.psp_transaction_id, n.batch,
+SELECT n.file_id, n.line, n.line_key, n.file_name, n.sha256, n.complete, n.whole, n.reference, n.psp_transaction_id, n.batch,
        n.means, n.amount_minor, n.currency, n.fee_minor, n.verdict, n.said_at, n.intent, n.by_what, n.owner,
        n.known_minor, n.known_currency, i.state, i.attempt, coalesce(n.line_attempt = i.attempt, true) AS current,
        p.kind AS plan_kind, p.planned_minor, p.planned_currency, p.operation, s.psp_transaction_id AS settled_by,

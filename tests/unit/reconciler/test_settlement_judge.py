@@ -86,6 +86,7 @@ _B = BreakKind
         # Failed.
         (FAILED, _S),
         (replace(FAILED, complete=False), _W),
+        (replace(FAILED, whole=False), _W),
         (replace(FAILED, lines_paid=1), _W),
         (replace(FAILED, matched_by="psp_id"), _W),
         (replace(FAILED, current=False), _A),
@@ -136,6 +137,7 @@ SEEN = st.builds(
     matched_by=st.sampled_from([None, "reference", "transaction", "psp_id", "amount_time"]),
     is_whole=st.booleans(),
     complete=st.booleans(),
+    whole=st.booleans(),
     state=st.sampled_from([None, *IntentState]),
     direction=st.sampled_from([None, "in", "out"]),
     current=st.booleans(),
@@ -171,4 +173,5 @@ def test_only_our_reference_speaks_and_never_against_an_end(seen: Seen) -> None:
     else:
         assert seen.direction != "in"
         assert seen.complete
+        assert seen.whole
         assert not seen.lines_paid

@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+from reconciler.breaks import BreakState, Closing, close_breaks
+from reconciler.kinds import BreakKind
+from reconciler.settlement.reading import REFUSED_MAX
 from shared.contracts import Action, Outcome
 from tests.integration.reconciler.settlement.scene import QP, Line, Scene, ipps_file, qp_file
 
@@ -266,3 +269,29 @@ async def test_a_late_payment_of_another_amount_than_its_line_is_told(scene: Sce
     await scene.saga.hear(scene.saga.said(intent, Outcome.PAID, psp_transaction_id="T1"))
     await scene.take(ipps_file(Line(await scene.reference(intent), amount_minor=900)))
     assert await scene.breaks() == [("amount_differs", "critical")]
+
+
+@pytest.mark.parametrize("fault", ["trailer", "cut off", "refused line", "another layout"])
+async def test_a_failed_line_of_a_file_that_is_not_whole_waits_for_people(scene: Scene, fault: str) -> None:
+    """What says that the reference was paid in another try may be what is missing: no hold is given back upon it."""
+    intent = await scene.doubt()
+    failed = Line(await scene.reference(intent), transaction="T0", status="REJECTED")
+    content = {
+        "trailer": ipps_file(failed, count=2),
+        "cut off": ipps_file(failed).rpartition(b"T0")[0],
+        "refused line": ipps_file(failed, "rubbish"),
+        "another layout": ipps_file(failed, *["rubbish"] * (REFUSED_MAX + 1)),
+    }[fault]
+    await scene.take(content)
+    await scene.look_again()
+    assert await scene.hear() == 0
+    assert (await scene.saga.state(intent))[:2] == ("IN_DOUBT", "held")
+    assert await scene.breaks() == [("file_differs", "critical")]
+    # Somebody has looked at the file: its lines stand.
+    subject = await scene.pool.fetchval("SELECT subject FROM pm.reconciliation_break")
+    await close_breaks(
+        scene.pool, [Closing(BreakKind.FILE_DIFFERS, subject, "nothing was missing", BreakState.EXPLAINED)]
+    )
+    await scene.look_again()
+    assert await scene.hear() == 1
+    assert (await scene.saga.state(intent))[0] == "FAILED"
