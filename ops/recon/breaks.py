@@ -162,10 +162,10 @@ async def close_on_record(
     """Close a break and write that into the audit log, in the caller's transaction.
 
     Raises:
-        BadInput: somebody has closed it meanwhile.
+        BadInput: somebody has closed it meanwhile; another one that has come in its place stays open.
     """
     closing = Closing(BreakKind(found.kind), found.subject, reason, state, evidence)
-    if not await close_breaks(connection, [closing], actor=actor):
+    if await close_breaks(connection, [closing], actor=actor) != [found.id]:
         raise Refused(f"break {found.id} has been closed meanwhile", code="closed")
     target = f"break:{found.id}" if found.intent_id is None else f"intent:{found.intent_id}"
     detail = {"break": found.id, "kind": found.kind, "subject": found.subject, "state": state, "sides": found.sides}

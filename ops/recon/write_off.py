@@ -95,7 +95,7 @@ async def decide(pool: Pool, number: int, person: Person, *, reason: str, approv
 
     Raises:
         OnePerson: the same person asked for it.
-        BadInput: it was decided already, or the break is closed.
+        BadInput: it was decided already, the break is closed, or its figures are not those that were asked about.
         Transient, OutcomeUnknown: the database is out of reach.
     """
     request = await find_request(pool, number)
@@ -114,6 +114,12 @@ async def decide(pool: Pool, number: int, person: Person, *, reason: str, approv
                     state = BreakState.WRITTEN_OFF
                     told["approved_by"] = person.name
                     await close_on_record(connection, found, state, actor=person.actor, reason=reason, evidence=told)
+                    # Looked at now, since nobody can change what a break says while this transaction closes it.
+                    if not await connection.fetchval(statement("recon/same_figures"), number, found.id):
+                        raise Refused(
+                            f"break {found.id} has other figures than those that were asked about: decline, ask anew",
+                            code="other_figures",
+                        )
                 else:
                     await audit(
                         connection, actor=person.actor, action="recon.write_off_declined",
