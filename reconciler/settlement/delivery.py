@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import os
 import re
+import stat
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Unreachable(Transient):
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """A file that is there, and what its manifest says; `sha256` is None where the manifest makes no sense.
+    """A file that is there, and what its manifest says; `sha256` is None where that makes no sense, or is no file.
 
     `stamp` changes when the file or its manifest does.
     """
@@ -127,20 +128,20 @@ class Folder:
             raise Unreachable(f"the folder cannot be read: {type(error).__name__}") from error
 
     def _delivered(self, name: str) -> Delivered | None:
+        paths = self._folder / name, self._folder / f"{name}{_SUFFIX}"
         try:
-            content = _read(self._folder / f"{name}{_SUFFIX}", MANIFEST_BYTES_MAX + 1)
-            file, manifest = (os.stat(self._folder / one) for one in (name, f"{name}{_SUFFIX}"))  # noqa: PTH116
+            file, manifest = (os.lstat(path) for path in paths)
+            # A link could lead anywhere, and whoever opens a pipe waits for ever: what is delivered are files.
+            are_files = stat.S_ISREG(file.st_mode) and stat.S_ISREG(manifest.st_mode)
+            sha256 = _manifest(paths[1], name) if are_files else None
         except FileNotFoundError:
             return None  # Taken away since the folder was listed.
-        stamp = (file.st_size, file.st_mtime_ns, manifest.st_mtime_ns)
-        return Delivered(name, read_manifest(content, name), stamp)
+        return Delivered(name, sha256, (file.st_size, file.st_mtime_ns, manifest.st_mtime_ns))
 
     def _copy(self, name: str, to: Path) -> str:
         digest = hashlib.sha256()
         try:
-            # A link could lead anywhere; what is delivered is a file.
-            descriptor = os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            with os.fdopen(descriptor, "rb") as file, private(to) as copy:
+            with _opened_file(self._folder / name) as file, private(to) as copy:
                 while chunk := file.read(CHUNK_BYTES):
                     digest.update(chunk)
                     copy.write(chunk)
@@ -174,9 +175,20 @@ def private(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
 
 
-def _read(path: Path, size: int) -> bytes:
-    with path.open("rb") as file:
-        return file.read(size)
+def _manifest(path: Path, name: str) -> str | None:
+    """Return what a manifest says; one that cannot be read says nothing, and keeps nobody from the next."""
+    try:
+        with _opened_file(path) as file:
+            return read_manifest(file.read(MANIFEST_BYTES_MAX + 1), name)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return None
+
+
+def _opened_file(path: Path) -> BinaryIO:
+    """Open a file to read; a link is not followed, and nothing that has been put in its place is waited for."""
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
 
 
 @asynccontextmanager

@@ -37,6 +37,7 @@ class Intake:
         self._pool = pool
         self._spool = spool
         self._wrong: dict[tuple[str, str], tuple[int, ...]] = {}
+        self._stuck: dict[tuple[str, str], tuple[int, ...]] = {}
 
     async def carry_on(self, layout: Layout) -> list[File]:
         """Read on in copies that were being read when a process ended.
@@ -65,12 +66,15 @@ class Intake:
         """
         done: list[File] = []
         failures = 0
-        for one in await place.look():
+        # What could not be copied before comes last, so that any number of such files keeps nobody from the next.
+        found = sorted(await place.look(), key=lambda one: self._stuck.get((layout.psp, one.name)) == one.stamp)
+        for one in found:
             try:
                 file = await self.take(place, layout, one)
             except Unreachable as error:
                 # One file that cannot be copied keeps nobody from the next; a place where none can is out of order.
                 failures += 1
+                self._stuck[layout.psp, one.name] = one.stamp
                 if failures >= _FAILURES_MAX:
                     raise
                 _log.warning("settlement_file_unreachable", psp=layout.psp, file=one.name, error=str(error))
@@ -82,7 +86,7 @@ class Intake:
         """Take one file in; None where it is known, being read by somebody else, or not what its manifest says."""
         psp = layout.psp
         if one.sha256 is None:
-            await self._refuse(psp, one, "its manifest makes no sense")
+            await self._refuse(psp, one, "its manifest makes no sense, or one of the two is no file")
             return None
         known = await find_file(self._pool, psp=psp, name=one.name, sha256=one.sha256)
         if (known is not None and known.state != "READING") or self._wrong.get((psp, one.name)) == one.stamp:

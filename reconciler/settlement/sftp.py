@@ -76,8 +76,13 @@ class SftpFolder:
         except Unreachable as error:
             if isinstance(error.__cause__, asyncssh.SFTPNoSuchFile):
                 return None  # Taken away since the folder was listed.
+            if isinstance(error.__cause__, asyncssh.SFTPPermissionDenied | asyncssh.SFTPFailure):
+                # One that may not be read, or is no file, says nothing, and keeps nobody from the next.
+                return Delivered(name, None, (0,))
             raise
-        return Delivered(name, read_manifest(content, name), (file.size or 0, int(file.mtime or 0)))
+        # Servers tell times in seconds: what a corrected manifest says is told from what it said before.
+        manifest_stamp = int.from_bytes(hashlib.sha256(content).digest()[:8])
+        return Delivered(name, read_manifest(content, name), (file.size or 0, int(file.mtime or 0), manifest_stamp))
 
 
 @asynccontextmanager

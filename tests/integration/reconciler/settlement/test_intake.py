@@ -116,6 +116,31 @@ async def test_a_link_is_no_delivery_and_keeps_nobody_from_the_next(scene: Scene
     assert file.name == f"z-{NAME}"
 
 
+@pytest.mark.parametrize("what", ["link", "pipe", "folder"])
+@pytest.mark.parametrize("where", ["file", "manifest"])
+async def test_what_is_no_file_is_told_and_keeps_nobody_from_the_next(
+    scene: Scene, drop: Path, spool: Path, what: str, where: str
+) -> None:
+    """However many there are: who may write to the folder must not be able to stop it being read."""
+    content = ipps_file()
+    (drop.parent / "outside.txt").write_bytes(content)
+    for number in range(4):
+        file, manifest = drop / f"a{number}", drop / f"a{number}.sha256"
+        made, other = (file, manifest) if where == "file" else (manifest, file)
+        other.write_text(hashlib.sha256(content).hexdigest())
+        match what:
+            case "link":
+                made.symlink_to(drop.parent / "outside.txt")
+            case "pipe":
+                os.mkfifo(made)
+            case _:
+                made.mkdir()
+    publish(drop, f"z-{NAME}", content)
+    (done,) = await Intake(pool=scene.pool, spool=spool).take_from(Folder(drop), IPPS)
+    assert done.name == f"z-{NAME}"
+    assert await scene.breaks() == [("file_differs", "critical")] * 4
+
+
 async def test_what_was_being_read_is_carried_on_though_its_delivery_is_gone(scene: Scene, spool: Path) -> None:
     """The copy is counted again first: one that was cut off is not read."""
     content = ipps_file(Line("NOBODY"))
@@ -180,6 +205,46 @@ async def test_a_file_is_taken_from_an_sftp_server(scene: Scene, drop: Path, spo
         (file,) = await intake.take_from(place, IPPS)
         assert (file.sha256, file.state, file.taken) == (sha256, "DONE", 5_000)
         assert await intake.take_from(place, IPPS) == []
+
+
+async def test_a_corrected_manifest_on_a_server_is_looked_at_again(
+    scene: Scene, drop: Path, spool: Path, tmp_path: Path
+) -> None:
+    """Though the file itself is as it was; and a manifest that is no file keeps nobody from the next."""
+    content = ipps_file(Line("NOBODY"))
+    publish(drop, NAME, content)
+    right = (drop / f"{NAME}.sha256").read_text()
+    (drop / f"{NAME}.sha256").write_text("0" * 64)
+    (drop / "a.txt").write_bytes(content)
+    (drop / "a.txt.sha256").mkdir()
+    async with sftp_server(drop, tmp_path) as source, source.open() as place:
+        intake = Intake(pool=scene.pool, spool=spool)
+        assert await intake.take_from(place, IPPS) == []
+        (drop / f"{NAME}.sha256").write_text(right)
+        (file,) = await intake.take_from(place, IPPS)
+        assert (file.name, file.state) == (NAME, "DONE")
+
+
+async def test_files_that_cannot_be_copied_keep_nobody_from_the_next_for_long(
+    scene: Scene, drop: Path, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round gives up after a few; the next begins with those that it has not tried."""
+    for name in (*(f"a{number}" for number in range(4)), f"z-{NAME}"):
+        publish(drop, name, ipps_file())
+    copy = Folder._copy
+
+    def fails(folder: Folder, name: str, to: Path) -> str:
+        if name.startswith("a"):
+            raise Unreachable("it may not be read")
+        return copy(folder, name, to)
+
+    monkeypatch.setattr(Folder, "_copy", fails)
+    intake = Intake(pool=scene.pool, spool=spool)
+    with pytest.raises(Unreachable):
+        await intake.take_from(Folder(drop), IPPS)
+    with pytest.raises(Unreachable):
+        await intake.take_from(Folder(drop), IPPS)
+    assert await scene.pool.fetchval("SELECT array_agg(name) FROM pm.settlement_file") == [f"z-{NAME}"]
 
 
 @pytest.mark.parametrize("fault", ["host key", "client key", "nobody there"])
