@@ -64,13 +64,20 @@ class SettlementRounds:
             return
         for layout in await read_layouts(self._pool):
             own = [source for source in self._sources if source.psp == layout.psp]
-            self._count(await self._intake.carry_on(layout) if own else ())
-            for source in own:
-                try:
-                    async with source.open() as place:
-                        self._count(await self._intake.take_from(place, layout))
-                except Unreachable as error:
-                    _log.warning("delivery_unreachable", psp=layout.psp, kind=source.kind, error=str(error))
+            try:
+                self._count(await self._intake.carry_on(layout) if own else ())
+                for source in own:
+                    await self._take_from(source, layout)
+            except OSError as error:
+                # Failures of the database have other names by now: this is the spool, full or gone.
+                _log.error("spool_out_of_order", psp=layout.psp, error=type(error).__name__)
+
+    async def _take_from(self, source: FolderSource | SftpSource, layout: Layout) -> None:
+        try:
+            async with source.open() as place:
+                self._count(await self._intake.take_from(place, layout))
+        except Unreachable as error:
+            _log.warning("delivery_unreachable", psp=layout.psp, kind=source.kind, error=str(error))
 
     async def words(self) -> None:
         """Look at open lines again, and say what is to be said."""

@@ -285,3 +285,20 @@ async def test_a_round_takes_files_of_psps_whose_layout_is_registered(
     read = {"psp": "ipps", "state": "DONE"}
     assert registry.get_sample_value("paymesh_settlement_files_total", read) == 1
     assert registry.get_sample_value("paymesh_settlement_lines_open", {"psp": "ipps"}) == 1
+
+
+async def test_a_spool_that_is_out_of_order_costs_a_round_and_ends_nothing(
+    scene: Scene, drop: Path, tmp_path: Path
+) -> None:
+    """Its disk is full, or gone: whatever else a reconciler does goes on."""
+    publish(drop, NAME, ipps_file())
+    await scene.pool.execute(
+        "INSERT INTO pm.psp (psp, manifest, settlement) VALUES ('ipps', '{}', $1)", write_layout(IPPS)
+    )
+    async with sftp_server(drop, tmp_path) as source:
+        rounds = SettlementRounds(
+            pool=scene.pool, redis=scene.redis, sources=[source], spool=tmp_path / "gone", now_ms=wall_ms,
+            registry=CollectorRegistry(),
+        )  # fmt: skip
+        await rounds.files()
+    assert await scene.pool.fetchval("SELECT count(*) FROM pm.settlement_file") == 0
