@@ -70,6 +70,46 @@ async def test_a_payment_without_a_line_is_missed_until_the_line_comes(scene: Sc
     assert (await scene.breaks(), await scene.breaks("RESOLVED")) == ([], [MISSING])
 
 
+async def test_a_payment_that_a_file_names_otherwise_is_not_missed(scene: Scene) -> None:
+    """In parts, without the PSP's own name, or as one that was taken back: the PSP has told of it."""
+    parts, nameless, back = await scene.doubt(), await scene.doubt(200), await scene.doubt(100)
+    await scene.saga.hear(scene.saga.said(parts, Outcome.PAID, psp_transaction_id="T1"))
+    await scene.saga.hear(scene.saga.said(nameless, Outcome.PAID, psp_transaction_id="T2", amount_minor=200))
+    await scene.saga.hear(scene.saga.said(back, Outcome.REVERSED, psp_transaction_id="T3", final=True))
+    references = [await scene.reference(intent) for intent in (parts, nameless, back)]
+    lines = (
+        Line(references[0], "T1A", amount_minor=100),
+        Line(references[0], "T1B", amount_minor=200),
+        Line(references[1], "", amount_minor=200),
+        Line(references[2], "T3", "REVERSED", amount_minor=100),
+    )
+    first = await scene.take(ipps_file())
+    await scene.pool.execute("UPDATE pm.settlement_file SET found_at = now() - interval '5 minutes'")
+    await scene.pool.execute("UPDATE pm.psp_tx_map SET created_at = now() - interval '4 minutes'")
+    assert first.state == "DONE"
+    await scene.take(ipps_file(*lines))
+    await scene.look_again()
+    assert await scene.verdicts() == ["part", "part", "agrees", "agrees"]
+    await expect(scene.pool, SOON)
+    assert await scene.breaks() == []
+
+
+async def test_a_payment_that_is_missed_is_missed_no_more_once_a_file_names_its_parts(scene: Scene) -> None:
+    """The break ends as it does where one line names all of it."""
+    intent = await scene.doubt()
+    await scene.saga.hear(scene.saga.said(intent, Outcome.PAID, psp_transaction_id="T1"))
+    await scene.take(ipps_file())
+    await scene.pool.execute("UPDATE pm.settlement_file SET found_at = now() - interval '5 minutes'")
+    await scene.pool.execute("UPDATE pm.psp_tx_map SET created_at = now() - interval '4 minutes'")
+    await expect(scene.pool, SOON)
+    assert await scene.breaks() == [MISSING]
+    reference = await scene.reference(intent)
+    await scene.take(ipps_file(Line(reference, "A", amount_minor=100), Line(reference, "B", amount_minor=200)))
+    await scene.look_again()
+    await expect(scene.pool, SOON)
+    assert (await scene.breaks(), await scene.breaks("RESOLVED")) == ([], [MISSING])
+
+
 async def test_a_payment_that_was_told_and_is_nobodys_is_a_break_until_it_is_known(scene: Scene) -> None:
     """The orchestrator keeps what it cannot match; here somebody is told by whom, how much, and when."""
     said = scene.saga.said(
