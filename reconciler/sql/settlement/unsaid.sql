@@ -16,6 +16,11 @@ CROSS JOIN LATERAL (
 WHERE l.psp = $1 AND l.verdict = 'says' AND l.said_at IS NULL
   -- What has ended meanwhile is looked at again; a code that was paid once more is not over by having been paid.
   AND (i.state IN ('AUTHORIZED', 'IN_DOUBT') OR p.kind = 'credit')
+  -- What another file has said since "failed" was judged: that it was paid comes first.
+  AND (l.means = 'paid' OR NOT EXISTS (
+      SELECT FROM pm.settlement_line AS e
+      WHERE e.intent_id = l.intent_id AND e.psp = l.psp AND e.means = 'paid' AND e.verdict <> 'agrees'
+  ))
   AND (l.file_id, l.line) > ($2::bigint, $3::bigint)
 ORDER BY l.file_id, l.line
 LIMIT $4

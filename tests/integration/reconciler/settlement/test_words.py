@@ -94,3 +94,17 @@ async def test_words_said_twice_settle_once(scene: Scene) -> None:
     await scene.saga.hear(*words)
     assert (await scene.saga.booked(scene.payer)) == (700, 0)
     assert await scene.saga.alerts() == set()
+
+
+async def test_failed_is_not_said_once_a_later_file_says_paid(scene: Scene) -> None:
+    """The word was to be said; what the PSP has written since comes first, though nobody has judged the line anew."""
+    intent = await scene.doubt()
+    reference = await scene.reference(intent)
+    await scene.take(ipps_file(Line(reference, transaction="T0", status="REJECTED")))
+    await scene.look_again()
+    assert await scene.verdicts() == ["says"]
+    await scene.take(ipps_file(Line(reference)))
+    assert await scene.hear() == 1
+    assert (await scene.saga.state(intent))[0] == "SETTLED"
+    await scene.look_again()
+    assert (await scene.verdicts(), await scene.breaks()) == (["agrees", "agrees"], [])
