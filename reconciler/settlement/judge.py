@@ -144,6 +144,10 @@ def _whole(seen: Seen, tolerances: Tolerances) -> Judged:
     """Judge a line about a batch: N payments of ours, one of the PSP's."""
     if not seen.complete:
         return WAITS
+    if seen.means is not Means.PAID:
+        # Its lines say paid, one by one: of a batch that failed and has none there is nothing to say.
+        agrees = seen.means is Means.FAILED and not seen.members
+        return AGREES if agrees else _breaks(seen, BreakKind.CONTRADICTS_TERMINAL, lines=seen.members_minor)
     off = seen.amount_minor - seen.members_minor
     if not seen.members or abs(off) > tolerances.amount_off(seen.members_minor):
         return _breaks(seen, BreakKind.AMOUNT_DIFFERS, delta_minor=off, members=seen.members, lines=seen.members_minor)
@@ -224,7 +228,7 @@ def _together(seen: Seen, tolerances: Tolerances) -> Judged | None:
     return None
 
 
-def _failed(seen: Seen, _tolerances: Tolerances) -> Judged:
+def _failed(seen: Seen, tolerances: Tolerances) -> Judged:
     if seen.direction == "in":
         # A try that failed: the code may be paid all the same, and ends by its own rules.
         return AGREES
@@ -236,8 +240,13 @@ def _failed(seen: Seen, _tolerances: Tolerances) -> Judged:
         another = seen.transaction is not None and seen.settled_by not in (None, seen.transaction)
         return AGREES if another else _breaks(seen, BreakKind.CONTRADICTS_TERMINAL, database=seen.state)
     # A line further on, or one that could not be read, may say that the same reference was paid in another try.
-    waits = seen.matched_by != "reference" or not (seen.complete and seen.whole) or seen.lines_paid
-    return WAITS if waits else _SAYS
+    if seen.matched_by != "reference" or not (seen.complete and seen.whole) or seen.lines_paid:
+        return WAITS
+    # A part that failed says nothing of the others.
+    planned = seen.planned_minor or 0
+    off = seen.amount_minor - planned
+    differs = abs(off) > tolerances.amount_off(planned)
+    return _breaks(seen, BreakKind.AMOUNT_DIFFERS, delta_minor=off, database=planned) if differs else _SAYS
 
 
 def _reversed(seen: Seen, _tolerances: Tolerances) -> Judged:

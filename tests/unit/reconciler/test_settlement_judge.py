@@ -87,6 +87,9 @@ _B = BreakKind
         (FAILED, _S),
         (replace(FAILED, complete=False), _W),
         (replace(FAILED, whole=False), _W),
+        (replace(FAILED, amount_minor=100), _B.AMOUNT_DIFFERS),
+        (replace(FAILED, amount_minor=100, complete=False), _W),
+        (replace(FAILED, amount_minor=100, lines_paid=1), _W),
         (replace(FAILED, lines_paid=1), _W),
         (replace(FAILED, matched_by="psp_id"), _W),
         (replace(FAILED, current=False), _A),
@@ -110,6 +113,9 @@ _B = BreakKind
         (replace(DOUBT, is_whole=True, members=2, members_minor=300, complete=False), _W),
         (replace(DOUBT, is_whole=True, members=2, members_minor=299), _B.AMOUNT_DIFFERS),
         (replace(DOUBT, is_whole=True), _B.AMOUNT_DIFFERS),
+        (replace(DOUBT, is_whole=True, means=Means.REVERSED, members=2, members_minor=300), _B.CONTRADICTS_TERMINAL),
+        (replace(DOUBT, is_whole=True, means=Means.FAILED, members=2, members_minor=300), _B.CONTRADICTS_TERMINAL),
+        (replace(DOUBT, is_whole=True, means=Means.FAILED), _A),
     ],
 )
 def test_the_law(seen: Seen, expected: Verdict | BreakKind) -> None:
@@ -168,9 +174,8 @@ def test_only_our_reference_speaks_and_never_against_an_end(seen: Seen) -> None:
         assert (seen.means, seen.direction) == (Means.PAID, "in")
         return
     assert seen.state in (IntentState.AUTHORIZED, IntentState.IN_DOUBT, IntentState.CREATED)
-    if seen.means is Means.PAID:
-        assert seen.amount_minor == (seen.planned_minor or 0)
-    else:
+    assert seen.amount_minor == (seen.planned_minor or 0)
+    if seen.means is Means.FAILED:
         assert seen.direction != "in"
         assert seen.complete
         assert seen.whole

@@ -295,3 +295,13 @@ async def test_a_failed_line_of_a_file_that_is_not_whole_waits_for_people(scene:
     await scene.look_again()
     assert await scene.hear() == 1
     assert (await scene.saga.state(intent))[0] == "FAILED"
+
+
+async def test_a_part_that_failed_gives_nothing_back(scene: Scene) -> None:
+    """The PSP has split the payment; what became of the other parts stands in another file."""
+    intent = await scene.doubt()
+    await scene.take(ipps_file(Line(await scene.reference(intent), "T1A", "REJECTED", amount_minor=100)))
+    await scene.look_again()
+    assert await scene.hear() == 0
+    assert (await scene.saga.state(intent))[:2] == ("IN_DOUBT", "held")
+    assert await scene.breaks() == [("amount_differs", "critical")]
