@@ -60,6 +60,7 @@ class Seen:
         known_currency: of that.
         settled_by: the payment that settled the intent.
         reversed: the payment was taken back here, too.
+        reversed_minor: how much of it; None where that is not booked yet.
         lines_before: how many earlier lines say that the intent was paid, and are not simply agreed with.
         lines_paid: how many do so in all.
         lines_minor: what they add up to.
@@ -88,6 +89,7 @@ class Seen:
     known_currency: str | None = None
     settled_by: str | None = None
     reversed: bool = False
+    reversed_minor: int | None = None
     lines_before: int = 0
     lines_paid: int = 1
     lines_minor: int = 0
@@ -249,7 +251,11 @@ def _failed(seen: Seen, tolerances: Tolerances) -> Judged:
     return _breaks(seen, BreakKind.AMOUNT_DIFFERS, delta_minor=off, database=planned) if differs else _SAYS
 
 
-def _reversed(seen: Seen, _tolerances: Tolerances) -> Judged:
+def _reversed(seen: Seen, tolerances: Tolerances) -> Judged:
+    if seen.reversed_minor is not None:
+        off = seen.amount_minor - seen.reversed_minor
+        if abs(off) > tolerances.amount_off(seen.reversed_minor):
+            return _breaks(seen, BreakKind.AMOUNT_DIFFERS, delta_minor=off, database=seen.reversed_minor)
     if seen.reversed or (seen.state in _UNPAID and not _booked_late(seen)):
         return AGREES
     if seen.state in TERMINAL:

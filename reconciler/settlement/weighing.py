@@ -93,6 +93,7 @@ def _seen(row: asyncpg.Record) -> Seen:
         known_currency=row["known_currency"],
         settled_by=row["settled_by"],
         reversed=row["reversed"],
+        reversed_minor=None if row["reversed_minor"] is None else int(row["reversed_minor"]),
         lines_before=row["lines_before"],
         lines_paid=row["lines_paid"],
         lines_minor=int(row["lines_minor"]),

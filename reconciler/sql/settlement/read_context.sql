@@ -57,11 +57,7 @@ SELECT n.file_id, n.line, n.line_key, n.file_name, n.sha256, n.complete, n.whole
        n.means, n.amount_minor, n.currency, n.fee_minor, n.verdict, n.said_at, n.intent, n.by_what, n.owner,
        n.known_minor, n.known_currency, i.state, i.attempt, coalesce(n.line_attempt = i.attempt, true) AS current,
        p.kind AS plan_kind, p.planned_minor, p.planned_currency, p.operation, s.psp_transaction_id AS settled_by,
-       EXISTS (
-           SELECT FROM pm.psp_child AS c
-           WHERE c.psp = $1 AND c.psp_transaction_id = n.psp_transaction_id
-             AND c.purpose IN ('reversal', 'suspense_reversal')
-       ) AS reversed,
+       coalesce(t.children, 0) > 0 AS reversed, t.reversed_minor,
        coalesce(o.lines_before, 0) AS lines_before, coalesce(o.lines_paid, 0) AS lines_paid, coalesce(o.lines_minor, 0) AS lines_minor,
        coalesce(b.members, 0) AS members, coalesce(b.members_minor, 0) AS members_minor,
        coalesce(b.members_open, 0) AS members_open
@@ -75,6 +71,14 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT m.psp_transaction_id FROM pm.psp_tx_map AS m WHERE m.intent_id = n.intent AND m.settles LIMIT 1
 ) AS s ON true
+LEFT JOIN LATERAL (
+    -- A child whose id is only allocated has no amount yet.
+    SELECT count(*) AS children,
+           CASE WHEN count(*) = count(k.amount_minor) THEN sum(k.amount_minor) END AS reversed_minor
+    FROM pm.psp_child AS c
+    LEFT JOIN LATERAL (SELECT g.amount_minor FROM pm.intent AS g WHERE g.id = c.child_id LIMIT 1) AS k ON true
+    WHERE c.psp = $1 AND c.psp_transaction_id = n.psp_transaction_id AND c.purpose IN ('reversal', 'suspense_reversal')
+) AS t ON n.means = 'reversed'
 LEFT JOIN LATERAL (
     SELECT count(*) AS lines_paid, sum(e.amount_minor) AS lines_minor,
            count(*) FILTER (WHERE (e.file_id, e.line) < (n.file_id, n.line)) AS lines_before

@@ -102,6 +102,8 @@ _B = BreakKind
         # Taken back.
         (replace(SETTLED, means=Means.REVERSED), _B.CONTRADICTS_TERMINAL),
         (replace(SETTLED, means=Means.REVERSED, reversed=True), _A),
+        (replace(SETTLED, means=Means.REVERSED, reversed=True, reversed_minor=300), _A),
+        (replace(SETTLED, means=Means.REVERSED, reversed=True, reversed_minor=100), _B.AMOUNT_DIFFERS),
         (replace(DOUBT, means=Means.REVERSED), _W),
         (replace(DOUBT, means=Means.REVERSED, state=IntentState.FAILED), _A),
         (replace(DOUBT, means=Means.REVERSED, intent=None, matched_by=None), _B.PSP_UNKNOWN),

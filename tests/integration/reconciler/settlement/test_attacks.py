@@ -11,6 +11,7 @@ from shared.contracts import Action, Outcome
 from tests.integration.reconciler.settlement.scene import QP, Line, Scene, ipps_file, qp_file
 
 _P1: dict[str, Any] = {"psp_transaction_id": "P1", "amount_minor": 500, "currency": "RUB"}
+_BACK: dict[str, Any] = {"psp_transaction_id": "T1", "amount_minor": 300, "currency": "THB"}
 EMERGENCY = ("contradicts_terminal", "emergency")
 
 
@@ -305,3 +306,16 @@ async def test_a_part_that_failed_gives_nothing_back(scene: Scene) -> None:
     assert await scene.hear() == 0
     assert (await scene.saga.state(intent))[:2] == ("IN_DOUBT", "held")
     assert await scene.breaks() == [("amount_differs", "critical")]
+
+
+@pytest.mark.parametrize(("amount_minor", "found"), [(300, []), (100, [("amount_differs", "critical")])])
+async def test_what_was_taken_back_is_held_against_its_line(
+    scene: Scene, amount_minor: int, found: list[tuple[str, str]]
+) -> None:
+    """We gave back all of it; the PSP's file says how much it gave back."""
+    intent = await scene.doubt()
+    await scene.saga.hear(scene.saga.said(intent, Outcome.PAID, psp_transaction_id="T1"))
+    await scene.saga.hear(scene.saga.said(intent, Outcome.REVERSED, **_BACK))
+    reference = await scene.reference(intent)
+    await scene.take(ipps_file(Line(reference), Line(reference, status="REVERSED", amount_minor=amount_minor)))
+    assert await scene.breaks() == found
