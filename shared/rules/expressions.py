@@ -38,10 +38,11 @@ INT_MAX: Final = (1 << 63) - 1
 
 Value = int | str | Sequence[str] | Mapping[str, str]
 
-_TEXT: Final = re.compile(r"""(?:[rR]?"(?:[^"\\\n]|\\.)*"|[rR]?'(?:[^'\\\n]|\\.)*')""")
-_COMPREHENSION: Final = re.compile(
-    r"(?P<over>\w+)?\s*\.\s*(?:all|exists|exists_one|filter|map)\s*\(\s*(?P<name>\w+)\s*,"
-)
+_TEXT: Final = re.compile(r"""(?P<raw>[rR])?(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""")
+_THREE_QUOTES: Final = re.compile(r"\"{3}|'{3}")
+_MACRO: Final = re.compile(r"(?P<over>\w+)?\s*\.\s*(?:all|exists|exists_one|existsOne|filter|map)\s*\(")
+"""However its arguments are written: the engine reads `((name), …` as `(name, …`."""
+_BOUND: Final = re.compile(r"\s*(\w+)\s*,")
 _WALKED: Final = frozenset({"tags", "metadata"})
 _BRACKETS: Final = {")": "(", "]": "[", "}": "{"}
 _COLUMN: Final = re.compile(r"<input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)")
@@ -164,9 +165,22 @@ def _checked_text(source: str) -> str | None:
         raise BadExpression("an expression says something")
     if len(source) > SOURCE_MAX:
         raise BadExpression(f"an expression has at most {SOURCE_MAX} characters, not {len(source)}")
-    bare = _TEXT.sub(lambda text: " " * len(text[0]), source)
+    bare = _without_texts(source)
     _check_brackets(bare)
     return _checked_walk(bare)
+
+
+def _without_texts(source: str) -> str:
+    """Blank out the texts; whatever would make others see texts elsewhere than the engine does is refused."""
+    if (quotes := _THREE_QUOTES.search(source)) is not None:
+        raise BadExpression("a text does not begin with three quotes", column=quotes.start() + 1)
+    for text in _TEXT.finditer(source):
+        if text["raw"] and "\\" in text[0]:
+            raise BadExpression("a raw text has no backslash", column=text.start() + 1)
+    bare = _TEXT.sub(lambda text: " " * len(text[0]), source)
+    if (comment := bare.find("//")) >= 0:
+        raise BadExpression("there are no comments inside an expression", column=comment + 1)
+    return bare
 
 
 def _check_brackets(bare: str) -> None:
@@ -181,17 +195,18 @@ def _check_brackets(bare: str) -> None:
 
 
 def _checked_walk(bare: str) -> str | None:
-    walks = list(_COMPREHENSION.finditer(bare))
+    walks = list(_MACRO.finditer(bare))
     if len(walks) > 1:
         raise BadExpression("one comprehension at most", column=walks[1].start() + 1)
     if not walks:
         return None
     walk = walks[0]
-    if walk["over"] not in _WALKED:
-        raise BadExpression("a comprehension walks tags or metadata", column=walk.start() + 1)
-    if walk["name"] in VARIABLES:
-        raise BadExpression("a comprehension's own variable has a name of its own", column=walk.start("name") + 1)
-    return walk["name"]
+    bound = _BOUND.match(bare, walk.end())
+    if walk["over"] not in _WALKED or bound is None:
+        raise BadExpression("a comprehension walks tags or metadata, as in tags.exists(t, …)", column=walk.start() + 1)
+    if bound[1] in VARIABLES:
+        raise BadExpression("a comprehension's own variable has a name of its own", column=bound.start(1) + 1)
+    return bound[1]
 
 
 def _place(source: str, name: str) -> int | None:

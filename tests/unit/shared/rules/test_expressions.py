@@ -53,6 +53,35 @@ def test_what_may_not_is_refused_where_it_stands(source: str, column: int | None
         assert refused.value.column == column
 
 
+_NESTED = "tags.all(amount, tags.all(amount, tags.all(amount, true)))"
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (_NESTED.replace("(amount", "(//\namount"), "no comments"),
+        (_NESTED.replace("tags.all", "tags.//\nall"), "no comments"),
+        (_NESTED.replace("(amount", "((amount)"), "one comprehension at most"),
+        (f"r'\\' == '' || {_NESTED} || '' == ''", "raw text has no backslash"),
+        (f'R"\\" == "" || {_NESTED} || "" == ""', "raw text has no backslash"),
+        (f"'''x' ''' == '' || {_NESTED} || '' == ''' 'y'''", "three quotes"),
+        (_NESTED.replace("all", "existsOne"), "one comprehension at most"),
+        (_NESTED.replace("all(amount,", "map(amount, true,"), "one comprehension at most"),
+        ("tags.all((amount), true)", "walks tags or metadata"),
+    ],
+)
+def test_no_way_of_writing_hides_a_comprehension(source: str, words: str) -> None:
+    """Else three inside each other would walk sixteen tags sixteen by sixteen times, and eight would never end."""
+    with pytest.raises(BadExpression, match=words):
+        compile_expression(source)
+
+
+@pytest.mark.parametrize("source", ["user_id == '// no comment'", "r'a' in tags", "user_id == '\\'tags.all(x, 1)\\''"])
+def test_what_stands_in_a_text_is_no_part_of_the_expression(source: str) -> None:
+    """Neither a comment nor a comprehension."""
+    assert compile_expression(source).source == source
+
+
 @given(st.text(max_size=60) | st.from_regex(r"[a-z0-9 ().,\[\]&|<>=!+*/'\"-]{0,60}", fullmatch=True))
 def test_no_text_does_more_than_be_refused(source: str) -> None:
     """Whatever is typed, it compiles or says why not; and evaluates or says why not."""
