@@ -30,6 +30,10 @@ def try_condition(document: Document, placed: Placed, entry: VelocityEntry, chan
     if condition is None:
         yield from fault
         return
+    if "channel" in condition.needs:
+        text = "velocity rules are asked before a channel is chosen: none may name it"
+        yield document.finding(placed, "condition", text, source=entry.condition)
+        return
     context = Context()
     for sample in samples(scope_of(entry), condition.needs, named_in([entry.condition]), channels):
         try:

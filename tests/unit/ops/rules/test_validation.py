@@ -238,6 +238,18 @@ def test_a_velocity_condition_is_tried_too() -> None:
     assert said(text).startswith("r.yaml:3: velocity v: condition: a label or element that is not there")
 
 
+def test_a_velocity_condition_cannot_ask_for_the_channel() -> None:
+    """It is asked before a channel is chosen: the rule would hold for nothing, and nobody would notice."""
+    text = (
+        "velocity:\n  - {name: v, operations: [IPPS_WITHDRAWAL], currency: THB, per: user, window_s: 60,\n"
+        "     max_count: 3, action: reject, condition: \"channel == 'IPPS'\"}\n"
+    )
+    assert said(text) == (
+        "r.yaml:3: velocity v: condition: velocity rules are asked before a channel is chosen: none may name it\n"
+        "    channel == 'IPPS'"
+    )
+
+
 def test_samples_are_the_same_each_time_and_bounded() -> None:
     """However many variables an expression names; each of the given amounts is among them."""
     source = (
