@@ -42,11 +42,7 @@ def fee_rule(entry: FeeEntry, version: int = 1) -> FeeRule:
 
 
 def book_of(entries: Mapping[str, Iterable[tuple[Entry, int]]]) -> RuleBook:
-    """Return the book of some sections: entries with their versions.
-
-    Raises:
-        BadInput: an expression cannot be compiled.
-    """
+    """Return the book of some sections: entries with their versions."""
     time_zone = TIME_ZONE_UNSAID
     fees: list[FeeRule] = []
     limits: list[LimitRule] = []

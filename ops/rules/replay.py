@@ -97,7 +97,6 @@ async def books(pool: Pool, document: Document) -> tuple[RuleBook, RuleBook]:
     """Return the book of the present fees, and that of a document's; what it does not speak of stays as it is.
 
     Raises:
-        BadInput: a rule cannot be compiled.
         Refused: a rule in force was not written by `paymesh rules apply`.
         Transient, OutcomeUnknown: the database is out of reach.
     """

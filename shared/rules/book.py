@@ -11,10 +11,10 @@ from typing import Final, Protocol, TypeVar
 
 from shared.plans import LimitUse
 from shared.rules.calendar import BusinessCalendar
-from shared.rules.expressions import Context, EvaluationFailed, Expression, compile_expression
+from shared.rules.expressions import BadExpression, Context, EvaluationFailed, Expression, compile_expression
 from shared.rules.fees import ALWAYS, CompiledFee, Quote, quote, variables
 from shared.rules.limits import LimitReached, uses
-from shared.rules.model import FeeRule, LimitRule, RuleFault, Scope, Subject, VelocityRule
+from shared.rules.model import FeeAmount, FeeRule, LimitRule, RuleFault, Scope, Subject, VelocityRule
 from shared.rules.routes import Route
 
 FEES_MAX: Final = 20
@@ -27,10 +27,11 @@ Cell = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class CompiledVelocity:
-    """A velocity rule with its condition compiled; None always holds."""
+    """A velocity rule with its condition compiled; None always holds. `fault` says why it cannot be."""
 
     rule: VelocityRule
     condition: Expression | None
+    fault: str | None = None
 
 
 class _Scoped(Protocol):
@@ -42,7 +43,11 @@ R = TypeVar("R", bound=_Scoped)
 
 
 class RuleBook:
-    """All rules of one moment."""
+    """All rules of one moment.
+
+    A rule that cannot be compiled (whoever saved it went past `paymesh rules apply`, or under other bounds) refuses
+    the intents that it may apply to, by its name, and stands in the way of no other.
+    """
 
     def __init__(
         self,
@@ -53,11 +58,7 @@ class RuleBook:
         velocity: Iterable[VelocityRule] = (),
         routes: Iterable[Route] = (),
     ) -> None:
-        """Compile and index.
-
-        Raises:
-            BadExpression: a rule in force cannot be compiled; whoever saved it went past `paymesh rules apply`.
-        """
+        """Compile and index."""
         self.calendar = calendar
         self.routes: tuple[Route, ...] = tuple(
             sorted((route for route in routes if route.active), key=lambda route: (route.priority, route.id))
@@ -69,13 +70,19 @@ class RuleBook:
         compiled = {rule.name: _compiled(rule) for rule in self.fees}
         self._fees = {cell: [compiled[rule.name] for rule in rules] for cell, rules in _by_cell(self.fees).items()}
         self._velocity = {
-            cell: [CompiledVelocity(rule, _condition(rule.condition)) for rule in rules]
-            for cell, rules in _by_cell(self.velocity).items()
+            cell: [_compiled_velocity(rule) for rule in rules] for cell, rules in _by_cell(self.velocity).items()
         }
         self._needs: dict[Cell, frozenset[str]] = {
             cell: frozenset().union(*(fee.needs for fee in fees)) for cell, fees in self._fees.items()
         }
         self._context = Context()
+
+    @property
+    def faults(self) -> tuple[RuleFault, ...]:
+        """The rules that cannot be compiled."""
+        compiled = (one for cells in (self._fees, self._velocity) for ones in cells.values() for one in ones)
+        found = (RuleFault(one.rule.name, one.rule.version, one.fault) for one in compiled if one.fault is not None)
+        return tuple(dict.fromkeys(found))
 
     @property
     def beneficiaries(self) -> frozenset[str]:
@@ -111,6 +118,8 @@ class RuleBook:
             rule = one.rule
             if rule.scope.tags and not set(rule.scope.tags) <= set(subject.tags):
                 continue
+            if one.fault is not None:
+                return RuleFault(rule.name, rule.version, one.fault)
             if one.condition is not None:
                 self._context.set(variables(subject, self.calendar, one.condition.needs))
                 try:
@@ -131,8 +140,18 @@ def _by_cell(rules: Sequence[R]) -> Mapping[Cell, list[R]]:
 
 
 def _compiled(rule: FeeRule) -> CompiledFee:
-    amount = compile_expression(rule.amount) if isinstance(rule.amount, str) else rule.amount
-    return CompiledFee(rule, _condition(rule.condition), amount)
+    try:
+        amount = compile_expression(rule.amount) if isinstance(rule.amount, str) else rule.amount
+        return CompiledFee(rule, _condition(rule.condition), amount)
+    except BadExpression as error:
+        return CompiledFee(rule, None, FeeAmount(), fault=str(error))
+
+
+def _compiled_velocity(rule: VelocityRule) -> CompiledVelocity:
+    try:
+        return CompiledVelocity(rule, _condition(rule.condition))
+    except BadExpression as error:
+        return CompiledVelocity(rule, None, fault=str(error))
 
 
 def _condition(source: str) -> Expression | None:

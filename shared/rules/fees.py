@@ -49,11 +49,15 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class CompiledFee:
-    """A fee rule with its expressions compiled; `condition` None always holds."""
+    """A fee rule with its expressions compiled; `condition` None always holds.
+
+    `fault` says why one of them cannot be: then the rule refuses whatever it may apply to.
+    """
 
     rule: FeeRule
     condition: Expression | None
     amount: Expression | FeeAmount
+    fault: str | None = None
 
     @property
     def needs(self) -> frozenset[str]:
@@ -97,6 +101,8 @@ def quote(candidates: Sequence[CompiledFee], subject: Subject, context: Context)
         rule = fee.rule
         if not _in_force(rule, subject.at_ms) or (rule.scope.tags and not set(rule.scope.tags) <= set(tags)):
             continue
+        if fee.fault is not None:
+            return RuleFault(rule.name, rule.version, fee.fault)
         try:
             if fee.condition is not None and not context.condition(fee.condition):
                 continue

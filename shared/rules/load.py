@@ -41,7 +41,7 @@ async def load_book(connection: Connection) -> RuleBook:
     """Read every rule of one moment.
 
     Raises:
-        BadInput: a rule cannot be used: somebody has gone past `paymesh rules apply`.
+        BadInput: the time zone is none.
     """
     time_zone = await connection.fetchval("SELECT time_zone FROM pm.business")
     return RuleBook(
@@ -56,7 +56,8 @@ async def load_book(connection: Connection) -> RuleBook:
 class RuleRegister:
     """The rules in force, no older than a notification takes, or `poll_s` where none comes.
 
-    While the database is away, or holds a rule that cannot be used, the rules last known stay in force.
+    While the database is away, or a new book cannot be made ready, the rules last known stay in force. A rule that
+    cannot be compiled refuses its own intents (see `shared.rules.book`).
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class RuleRegister:
 
         Raises:
             Transient, OutcomeUnknown: the database was out of reach.
-            BadInput: a rule cannot be used.
+            BadInput: the time zone is none, or a fee goes to what is no account.
         """
         with database():
             async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
@@ -101,6 +102,8 @@ class RuleRegister:
             velocity=len(book.velocity),
             routes=len(book.routes),
         )
+        if book.faults:
+            _log.error("rules_unusable", rules=[str(fault) for fault in book.faults])
 
     async def run(self, stop: asyncio.Event) -> None:
         """Refresh until `stop`."""

@@ -87,6 +87,25 @@ async def test_a_rule_that_cannot_be_applied_refuses_by_its_name_and_version(wor
     assert await balances(world, a, b) == [1000, 0]
 
 
+async def test_a_rule_that_cannot_be_compiled_refuses_its_own_intents_and_stops_nobody_else(world: World) -> None:
+    """Written by hand, or under other bounds than today's: a mesh that starts upon it carries everything else."""
+    a, b = world.wallet("a"), world.wallet("b")
+    await world.fund({a: 1000, b: 0})
+    name = f"bad-{world.tag}"
+    await fee(world.pool, f"good-{world.tag}", P2P, "THB", fixed_minor=1)
+    await fee(world.pool, name, P2P, "THB", tags=["bad"], condition="amout > 1")
+    charged, refused = new_id(), new_id()
+    tagged = P2PTransfer(
+        from_account=a, to_account=b, amount_minor=100, currency="THB", metadata=Metadata(tags=("bad",))
+    )
+    await world.handle(intent_entry(message(p2p(a, b, 100)), charged), intent_entry(message(tagged), refused))
+    assert (await world.row(charged))["state"] == "SETTLED"
+    row = await world.row(refused)
+    assert (row["state"], row["error_code"]) == ("REJECTED", "fee_rule_failed")
+    assert str(row["error_detail"]).startswith(f"fee rule {name} version 1: there is no variable amout")
+    assert await balances(world, a, b) == [899, 100]
+
+
 async def test_fees_of_a_withdrawal_are_held_and_posted_or_given_back(saga: Saga, payer: str) -> None:
     """PRE comes on top of what is held; POST leaves the PSP less to pay, which is what it is asked for."""
     pool = saga.world.pool

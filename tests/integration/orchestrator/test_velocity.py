@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from shared.ids import IntentId, intent_id
-from shared.operations import IppsWithdrawal
+from shared.operations import IppsWithdrawal, Metadata, P2PTransfer
 from tests.integration.orchestrator.ruled import velocity
 from tests.integration.orchestrator.saga import Saga
 from tests.integration.orchestrator.world import World, intent_entry, message, new_id, p2p
@@ -137,3 +137,20 @@ async def test_a_rule_that_cannot_be_asked_refuses_by_its_name(world: World) -> 
     row = await world.row(intent)
     assert (row["state"], row["error_code"]) == ("REJECTED", "velocity_rule_failed")
     assert str(row["error_detail"]).startswith(f"velocity rule {rule} version 1: a label or element that is not there")
+
+
+async def test_a_rule_that_cannot_be_compiled_refuses_its_own_intents_alone(world: World) -> None:
+    """Those that carry its tag, by its name."""
+    a, b = world.wallet("a"), world.wallet("b")
+    await world.fund({a: 1000, b: 0})
+    name = f"bad-{world.tag}"
+    await velocity(world.pool, name, P2P, "THB", tags=["bad"], max_count=5, condition="amout > 1")
+    passed, refused = new_id(), new_id()
+    tagged = P2PTransfer(
+        from_account=a, to_account=b, amount_minor=100, currency="THB", metadata=Metadata(tags=("bad",))
+    )
+    await world.handle(intent_entry(message(p2p(a, b, 100)), passed), intent_entry(message(tagged), refused))
+    assert (await world.row(passed))["state"] == "SETTLED"
+    row = await world.row(refused)
+    assert (row["state"], row["error_code"]) == ("REJECTED", "velocity_rule_failed")
+    assert str(row["error_detail"]).startswith(f"velocity rule {name} version 1: there is no variable amout")
