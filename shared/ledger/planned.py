@@ -112,10 +112,16 @@ def paid_legs(plan: Plan, paid_minor: int) -> list[Leg]:
 
 
 def limit_units(plan: Plan, paid_minor: int) -> list[int]:
-    """Return what is used up of each reserved allowance when the PSP has moved `paid_minor`: no more than reserved."""
+    """Return what is used up of each reserved allowance when the PSP has moved `paid_minor`: no more than reserved.
+
+    Where no fee is taken (see `leg_amounts`), that is all that the payee gets.
+    """
     asked = plan.dispatch
     short = 0 if asked is None else max(asked.amount_minor - paid_minor, 0)
-    return [use.units if use.measure == "count" else max(use.units - short, 0) for use in plan.limits]
+    least = 0 if all(leg_amounts(plan, paid_minor)) else paid_minor
+    return [
+        use.units if use.measure == "count" else min(use.units, max(use.units - short, least)) for use in plan.limits
+    ]
 
 
 def as_booked(closing: Sequence[tb.Transfer], first: Sequence[tb.Transfer]) -> Transfers:

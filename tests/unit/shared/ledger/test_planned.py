@@ -130,6 +130,14 @@ def test_money_in_ends_its_limits_in_a_chain_of_their_own() -> None:
     assert closing_chain(INTENT, 1, made, kind="close", amount_minor=None, number=1) == []
 
 
+@pytest.mark.parametrize(("paid", "wallet"), [(112, 100), (60, 48), (13, 1), (12, 12), (5, 5)])
+def test_an_allowance_loses_what_the_wallet_got_where_no_fee_is_taken(paid: int, wallet: int) -> None:
+    """Whoever pays no more than the fee on top gets all of it into the wallet, and not past its limit."""
+    made = plan(PlanKind.CREDIT, amount=100, pre=12, limits=(use(), use(1, 3, "count")))
+    assert leg_amounts(made, paid)[1] == wallet
+    assert limit_units(made, paid) == [wallet, 1]
+
+
 @pytest.mark.parametrize(("units", "cap"), [(0, 5), (6, 5), (1, CAP_MAX + 1)])
 def test_what_no_allowance_can_give_is_never_submitted(units: int, cap: int) -> None:
     """Planning has refused it; nobody else may try."""
