@@ -18,7 +18,7 @@ from gateway.permissions import parse_permissions
 from ops.audit import audit
 from ops.key_changes import KeyChange, change_key
 from ops.refusals import Refused
-from ops.rules.change import recorded
+from ops.rules.change import changed_meanwhile, recorded
 from ops.statements import statement
 from shared.db.pool import Pool
 from shared.errors import BadInput
@@ -125,18 +125,36 @@ async def rotate_key(pool: Pool, ring: KeyRing, *, key: str, overlap: timedelta,
 
 
 async def set_permissions(
-    pool: Pool, *, key: str, permissions: Mapping[str, Any], actor: str, reason: str | None = None
+    pool: Pool,
+    *,
+    key: str,
+    permissions: Mapping[str, Any],
+    actor: str,
+    reason: str | None = None,
+    before: Mapping[str, Any] | None = None,
 ) -> bool:
     """Let a key do exactly this from now on; return whether it was to do something else before.
 
+    Args:
+        pool: the database.
+        key: the key's id.
+        permissions: all that it may do.
+        actor: who changes it.
+        reason: why.
+        before: what it could do when this was made of it; None where that does not matter.
+
     Raises:
         BadInput: the permissions say nothing a gateway understands, or there is no such key.
+        Refused: it may do something else by now than `before`.
     """
     async with (
         pool.acquire() as connection,
         connection.transaction(),
-        recorded(connection, "key", key, actor=actor, reason=reason or ""),
+        recorded(connection, "key", key, actor=actor, reason=reason or "") as under_way,
     ):
+        held = under_way.live.get(("key", key))
+        if before is not None and held is not None and held.body["permissions"] != before:
+            raise changed_meanwhile()
         return await change_key(
             connection, key=key, change=KeyChange(permissions=permissions), actor=actor, reason=reason
         )

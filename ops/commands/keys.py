@@ -211,7 +211,9 @@ def permit(
             permissions |= {name: value for name, value in named.items() if value is not None}
             _say_differences(row.permissions, permissions)
             require_confirmed(confirm=confirm, reason=reason, what=f"let key {key} do that, within a second")
-            await keys.set_permissions(stores.pool, key=key, permissions=permissions, actor=actor(), reason=reason)
+            await keys.set_permissions(
+                stores.pool, key=key, permissions=permissions, actor=actor(), reason=reason, before=row.permissions
+            )
             row, _ = await keys.show_key(stores.pool, key)
             return row
 

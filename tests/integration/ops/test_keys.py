@@ -2,12 +2,14 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from gateway.keys import KeyRegister
 from ops.key_changes import KeyChange, change_key
 from ops.keys import create_key, disable_key, enable_key, list_keys, rotate_key, set_permissions, show_key
+from ops.refusals import Refused
 from shared.errors import BadInput
 from tests.integration.ops.commanding import commands_on
 from tests.integration.ops.conftest import Mesh
@@ -196,6 +198,18 @@ async def test_a_change_that_no_gateway_understands_is_refused_with_the_field(me
     with pytest.raises(BadInput, match="no key nobody"):
         await set_permissions(mesh.pool, key="nobody", permissions=PERMISSIONS, actor="me@here")
     assert [line[1] for line in await audited(mesh)] == ["key.create"]
+
+
+async def test_of_two_changes_made_of_one_look_the_second_is_refused(mesh: Mesh) -> None:
+    """Permissions are replaced as a whole: whoever looked before somebody else's change would take it back unseen."""
+    await made(mesh)
+    narrowed = PERMISSIONS | {"addresses": ["10.0.0.0/8"]}
+    wiring: dict[str, Any] = {"pool": mesh.pool, "key": "shop", "actor": "me@here", "before": PERMISSIONS}
+    await set_permissions(permissions=narrowed, **wiring)
+    with pytest.raises(Refused, match="changed since this change was shown"):
+        await set_permissions(permissions=PERMISSIONS | {"timeline": True}, **wiring)
+    row, _ = await show_key(mesh.pool, "shop")
+    assert row.permissions == narrowed
 
 
 def test_permissions_are_changed_by_command_the_difference_first(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
