@@ -3,9 +3,12 @@
 import asyncio
 import json
 from collections import Counter
+from datetime import timedelta
 
 import pytest
+from asyncpg import Record
 
+from orchestrator.records import statement
 from shared.ids import IntentId, intent_id
 from shared.operations import IppsWithdrawal, Metadata, P2PTransfer
 from tests.integration.orchestrator.ruled import velocity
@@ -154,3 +157,39 @@ async def test_a_rule_that_cannot_be_compiled_refuses_its_own_intents_alone(worl
     row = await world.row(refused)
     assert (row["state"], row["error_code"]) == ("REJECTED", "velocity_rule_failed")
     assert str(row["error_detail"]).startswith(f"velocity rule {name} version 1: there is no variable amout")
+
+
+_COUNTED = """
+INSERT INTO pm.velocity_event (rule, subject, intent_id, at, amount_minor)
+SELECT $1, $2, gen_random_uuid(), now() - make_interval(secs => (n * 7919) % 7200), 1 + n % 9
+FROM generate_series(1, $3::integer) AS n RETURNING intent_id, at, seq, amount_minor
+"""
+_READ = """
+SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables
+WHERE relname = 'velocity_event'
+"""
+
+
+async def test_what_a_subject_has_is_read_once_for_a_whole_batch(world: World) -> None:
+    """And each intent is told what was counted before it, within its own window; else a busy payee stops everybody."""
+    rule, hour, events = f"hot-{world.tag}", timedelta(hours=1), 400
+    async with world.pool.acquire() as connection, connection.transaction():
+        rows = await connection.fetch(_COUNTED, rule, "user:b", events)
+        await connection.fetch(_COUNTED, rule, "user:other", events)
+        asked = rows[::5]
+        columns = [rule] * len(asked), ["user:b"] * len(asked), [row["intent_id"] for row in asked]
+        before = await connection.fetchval(_READ)
+        told = await connection.fetch(
+            statement("sum_velocity"), *columns, [row["at"] for row in asked], [hour] * len(asked)
+        )
+        read = await connection.fetchval(_READ) - before
+    assert {row["intent_id"]: (row["n"], row["total"]) for row in told} == {
+        mine["intent_id"]: (len(near), sum(near))
+        for mine in asked
+        for near in [[one["amount_minor"] for one in rows if _counts(one, mine, hour)]]
+    }
+    assert read <= 2 * events + len(asked)
+
+
+def _counts(one: Record, mine: Record, width: timedelta) -> bool:
+    return bool(one["seq"] <= mine["seq"] and abs(one["at"] - mine["at"]) < width)
