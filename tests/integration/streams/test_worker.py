@@ -87,7 +87,7 @@ async def test_entry_that_fails_twice_and_then_succeeds_is_finished(client: Redi
 async def test_newer_version_waits_for_a_newer_process(client: Redis, redis_url: str) -> None:
     """It is handed back for as long as it takes, never dead-lettered, and its neighbours are not held up."""
     await fill(client, 3)
-    await add(client, envelope_fields("newer", v=b"2"))
+    await add(client, envelope_fields("newer", v=b"99"))
     handed_back = asyncio.Event()
 
     async def old(entries: Sequence[Entry]) -> list[Verdict]:
@@ -115,7 +115,7 @@ async def test_newer_version_waits_for_a_newer_process(client: Redis, redis_url:
 
 async def test_newer_version_that_escapes_the_handler_is_handed_back_too(client: Redis, redis_url: str) -> None:
     """A forgetful handler must not turn a newer message into a dead letter."""
-    await add(client, envelope_fields("newer", v=b"2"))
+    await add(client, envelope_fields("newer", v=b"99"))
 
     async def forgetful(entry: Entry) -> Verdict:
         read_envelope(entry.fields)
