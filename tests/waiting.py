@@ -13,6 +13,8 @@ from typing import TypeVar, overload
 
 T = TypeVar("T")
 
+TIMEOUT_S = 30.0
+"""How long a condition has to come true: only a failure takes so long, and a busy machine is none."""
 _PAUSE_FIRST_S = 0.001
 _PAUSE_MAX_S = 0.05
 
@@ -29,7 +31,7 @@ async def until(
     condition: Callable[[], Awaitable[T]] | Callable[[], T],
     what: str = "condition",
     *,
-    timeout_s: float = 10.0,
+    timeout_s: float = TIMEOUT_S,
 ) -> T:
     """Poll a condition, plain or awaitable, until it is true; return what it returned.
 
@@ -49,7 +51,7 @@ async def until(
         pause_s = min(2 * pause_s, _PAUSE_MAX_S)
 
 
-def until_sync(condition: Callable[[], T], what: str = "condition", *, timeout_s: float = 10.0) -> T:
+def until_sync(condition: Callable[[], T], what: str = "condition", *, timeout_s: float = TIMEOUT_S) -> T:
     """Poll a plain condition from a plain test until it is true; return what it returned.
 
     Raises:

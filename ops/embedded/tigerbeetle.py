@@ -56,6 +56,7 @@ def tigerbeetle(binary: Path, data: Path, port: int) -> Server:
         argv=argv,
         log=data / "tigerbeetle.log",
         ready=lambda: accepts(port),
+        start_timeout_s=90.0,  # it goes through gigabytes of memory first
     )
 
 
