@@ -8,19 +8,22 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 from uuid import UUID
 
+import structlog
 import tigerbeetle as tb
 
 from orchestrator.records import statement
 from shared.accounts import Account, AccountKind, equity, parse_account, transit
 from shared.db.failures import database
 from shared.db.pool import Pool
-from shared.errors import violated
+from shared.errors import BadInput, violated
 from shared.ledger.accounts import ledger_account
 from shared.ledger.port import Ledger
 from shared.rules.book import RuleBook
 
 _OPENED: Final = frozenset({tb.CreateAccountStatus.CREATED, tb.CreateAccountStatus.EXISTS})
 _REMEMBERED_MAX: Final = 200_000
+
+_log = structlog.get_logger(__name__)
 
 
 class OpenAccounts:
@@ -59,9 +62,19 @@ class OpenAccounts:
 
 
 async def open_beneficiaries(pool: Pool, ledger: Ledger, known: OpenAccounts, book: RuleBook) -> None:
-    """Open the fee accounts that rules name, before they are in force: a missing account would refuse every intent."""
-    accounts = [parse_account(name) for name in sorted(book.beneficiaries)]
-    fees = [(account, "paymesh") for account in accounts if account.kind is AccountKind.FEE]
+    """Open the fee accounts that rules name, before they are in force: a missing account would refuse every intent.
+
+    A name that is no account's refuses the intents of its rule, and keeps no orchestrator from starting.
+    """
+    fees: list[tuple[Account, str]] = []
+    for name in sorted(book.beneficiaries):
+        try:
+            account = parse_account(name)
+        except BadInput as error:
+            _log.error("beneficiary_unusable", reason=error.code)
+            continue
+        if account.kind is AccountKind.FEE:
+            fees.append((account, "paymesh"))
     await open_accounts(ledger, pool, known, fees)
 
 

@@ -27,6 +27,9 @@ from shared.states import TERMINAL
 
 PAGE: Final = 500
 ROWS_PAGE: Final = 2000
+LOCKED_MAX: Final = 20
+"""Wallets that payments wait for at a time, while their whole history is added up."""
+_LOCK_WALLETS: Final = "SELECT FROM pm.account_balance WHERE account_id = ANY ($1) ORDER BY account_id FOR UPDATE"
 _FIRST: Final = UUID(int=0)
 _LAST: Final = UUID(int=(1 << 128) - 1)
 _UNTOUCHED: Final = UNJUDGED | {BreakKind.HOLD_MISSING, BreakKind.HOLD_LEFT_OPEN}
@@ -159,6 +162,26 @@ async def _strange_rows(pool: Pool, done: Rebuilt, *, mend: bool, progress: Prog
         progress("rows", len(rows))
 
 
+async def _mend_balances(pool: Pool, wallets: Sequence[UUID]) -> int:
+    """Add up again, locked, what differed unlocked, and write what still does; a few at a time: payments wait."""
+    mended = 0
+    for first in range(0, len(wallets), LOCKED_MAX):
+        part = wallets[first : first + LOCKED_MAX]
+        with database():
+            async with pool.acquire() as connection, connection.transaction():
+                await connection.execute(statement("lock_balances"), part)
+                await connection.fetch(_LOCK_WALLETS, part)
+                rows = await connection.fetch(statement("differing_balances"), part)
+                await connection.execute(
+                    statement("write_balances"),
+                    [row["account_id"] for row in rows],
+                    [row["posted"] for row in rows],
+                    [row["held"] for row in rows],
+                )
+        mended += len(rows)
+    return mended
+
+
 async def _balances(pool: Pool, done: Rebuilt, *, mend: bool, progress: Progress) -> None:
     after = _FIRST
     while True:
@@ -169,21 +192,7 @@ async def _balances(pool: Pool, done: Rebuilt, *, mend: bool, progress: Progress
         after = rows[-1]["id"]
         wallets = [row["id"] for row in rows]
         with database():
-            async with pool.acquire() as connection, connection.transaction():
-                if mend:
-                    await connection.execute(statement("lock_balances"), wallets)
-                    await connection.fetch(
-                        "SELECT FROM pm.account_balance WHERE account_id = ANY ($1) ORDER BY account_id FOR UPDATE",
-                        wallets,
-                    )
-                differing = await connection.fetch(statement("differing_balances"), wallets)
-                if mend and differing:
-                    await connection.execute(
-                        statement("write_balances"),
-                        [row["account_id"] for row in differing],
-                        [row["posted"] for row in differing],
-                        [row["held"] for row in differing],
-                    )
+            differing = [row["account_id"] for row in await pool.fetch(statement("differing_balances"), wallets)]
+        done.balances += await _mend_balances(pool, differing) if mend else len(differing)
         done.wallets += len(wallets)
-        done.balances += len(differing)
         progress("wallets", len(wallets))

@@ -106,6 +106,18 @@ async def test_a_rule_that_cannot_be_compiled_refuses_its_own_intents_and_stops_
     assert await balances(world, a, b) == [899, 100]
 
 
+async def test_a_beneficiary_that_is_no_account_refuses_its_own_intents_only(world: World) -> None:
+    """Written past the command; orchestrators start all the same, and payments that it does not concern go on."""
+    a, b = world.wallet("a"), world.wallet("b")
+    await world.fund({a: 1000, b: 0})
+    await fee(world.pool, f"bad-{world.tag}", P2P, "THB", tags=["odd"], beneficiary="nobody")
+    odd = P2PTransfer(from_account=a, to_account=b, amount_minor=100, currency="THB", metadata=Metadata(tags=("odd",)))
+    refused, settled = new_id(), new_id()
+    await world.handle(intent_entry(message(odd), refused), intent_entry(message(p2p(a, b, 100)), settled))
+    assert (await world.row(refused))["error_code"] == "unknown_account"
+    assert (await world.row(settled))["state"] == "SETTLED"
+
+
 async def test_fees_of_a_withdrawal_are_held_and_posted_or_given_back(saga: Saga, payer: str) -> None:
     """PRE comes on top of what is held; POST leaves the PSP less to pay, which is what it is asked for."""
     pool = saga.world.pool
