@@ -16,7 +16,7 @@ from tests.chaos.mesh import ORCHESTRATORS, Mesh
 from tests.integration.orchestrator.ruled import limit
 from tests.waiting import until
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 AT_ONCE = 64
 AMOUNT = 45
