@@ -8,7 +8,7 @@ module must never mend anything.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, assert_never
@@ -37,6 +37,7 @@ from reconciler.walks import AccountsWalk, Horizon, LedgerWalk, LogWalk, Memory,
 from reconciler.wallets import look_closely
 from shared.db.failures import database
 from shared.db.pool import Pool
+from shared.errors import OutcomeUnknown, Transient
 from shared.ledger.port import Ledger
 
 AGAIN_MAX: Final = 500
@@ -213,9 +214,10 @@ class Reconciliation:
                 alone = bool(await connection.fetchval(_LOCK))
             yield alone
         finally:
+            # A lost connection has lost the lock with it.
+            with suppress(Transient, OutcomeUnknown), database():
+                await connection.execute(_UNLOCK)
             with database():
-                if not connection.is_closed():
-                    await connection.execute(_UNLOCK)
                 await self._pool.release(connection)
 
 

@@ -14,6 +14,7 @@ a sandbox of the key ring.
 import asyncio
 import json
 import secrets
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -39,6 +40,8 @@ POLL: Final = PollSchedule(first_s=2, factor=1.5, max_s=30, until_s=259_200)
 CALL_TIMEOUT_S: Final = 2
 """Long for a sandbox on the same machine, and short for whoever watches a time-out."""
 
+BOOKS: Final = "sandboxes"
+_SETTLEMENT: Final = "settlement"
 _SILENT_MS: Final = 3_000
 """An adapter that is alive looks for jobs more often."""
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
@@ -148,7 +151,7 @@ def settlement_folders(folder: Path, psps: Sequence[str], number: int) -> dict[s
 
     A file of ``ipps`` is dropped into ``settlement/ipps`` of the data folder, and read within seconds.
     """
-    root = (folder / "settlement").resolve()
+    root = (folder / _SETTLEMENT).resolve()
     spool = root / f".spool-{number}"
     for made in (spool, *(root / psp for psp in psps)):
         made.mkdir(parents=True, exist_ok=True)
@@ -159,6 +162,13 @@ def settlement_folders(folder: Path, psps: Sequence[str], number: int) -> dict[s
         "RECONCILER_SETTLEMENT_S": "2",
         "RECONCILER_SETTLEMENT_WORDS_S": "2",
     }
+
+
+def forget_sandboxes(folder: Path) -> None:
+    """Delete the books of the sandboxes and the files they delivered: they are about payments of an earlier mesh."""
+    for name in (BOOKS, _SETTLEMENT):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
 
 
 async def register_psps(stores: Stores, psps: Sequence[str]) -> None:

@@ -22,8 +22,10 @@ from ops.embedded.folder import DataFolder, StackState, owned
 from ops.embedded.ports import hold, leased_ports
 from ops.embedded.postgres import postgres, postgres_url, remove_cluster, remove_sockets
 from ops.embedded.psps import (
+    BOOKS,
     PspPlace,
     adapter,
+    forget_sandboxes,
     places,
     port_names,
     refuse_company,
@@ -115,8 +117,11 @@ async def running_stack(plan: StackPlan, *, prepare: Prepare, say: Say) -> Async
         ServerFailed: something did not start, or the folder's money is in another ledger.
     """
     with owned(plan.folder) as folder, contextlib.ExitStack() as closing:
-        if plan.clean and not plan.external:
-            clean(folder)
+        if plan.clean:
+            # What stands for the PSPs is always this run's; the stores may be somebody's, and their ledger is here.
+            forget_sandboxes(folder.path)
+            if not plan.external:
+                clean(folder)
         kept = folder.state()
         ports = closing.enter_context(leased_ports(_port_names(plan), kept.ports if kept else {}))
         layout = _lay_out(plan, folder, kept, ports)
@@ -278,7 +283,7 @@ def _services(plan: StackPlan, folder: DataFolder, stores: Stores, ports: Mappin
 
 def _psps(plan: StackPlan, folder: DataFolder, stores: Stores, psps: Sequence[PspPlace]) -> list[Server]:
     """Describe what stands for the PSPs: sandboxes first, since adapters call them."""
-    logs, books = _logs(folder), folder.path / "sandboxes"
+    logs, books = _logs(folder), folder.path / BOOKS
     found = [sandbox(place, base=plan.environ, logs=logs, books=books) for place in psps]
     return found + [adapter(place, stores=stores, base=plan.environ, logs=logs) for place in psps]
 

@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,7 @@ from reconciler.settlement.weighing import subject_of, weigh
 from reconciler.statements import statement
 from shared.db.failures import database
 from shared.db.pool import Pool
-from shared.errors import Transient
+from shared.errors import OutcomeUnknown, Transient
 from shared.settlement.layout import Layout, Shape
 from shared.settlement.lines import BadFile, Batch, LineReader
 
@@ -160,10 +160,10 @@ async def _alone(pool: Pool, psp: str) -> AsyncIterator[Connection]:
             raise BeingRead(f"somebody else reads a file of {psp}")
         yield connection
     finally:
+        # A lost connection has lost the lock with it.
+        with suppress(Transient, OutcomeUnknown), database():
+            await connection.execute(_UNLOCK, psp)
         with database():
-            # A lost connection has lost the lock with it.
-            if not connection.is_closed():
-                await connection.execute(_UNLOCK, psp)
             await pool.release(connection)
 
 

@@ -40,7 +40,13 @@ _MAY_HAVE_HAPPENED = (
     TimeoutError,
 )
 # asyncpg's one class for using a closed handle; its other uses are faults of the caller.
-_CLOSED_HANDLE = ("connection is closed", "pool is closed", "pool is closing", "connection was closed")
+_CLOSED_HANDLE = (
+    "connection is closed",
+    "connection was closed",
+    "connection has been released back to the pool",  # lost while it was held and idle: the pool takes it back itself
+    "pool is closed",
+    "pool is closing",
+)
 
 
 def transient(error: BaseException) -> bool:

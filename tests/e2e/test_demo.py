@@ -249,12 +249,16 @@ def test_given_stores_are_used_and_nothing_in_them_is_deleted(home: Home) -> Non
     try:
         with held_stack(folder / "stores") as held:
             given = {name: held.environ[name] for name in ("REDIS_URL", "DATABASE_URL")}
+            books = home.path / "demo" / "sandboxes"
+            books.mkdir(parents=True, exist_ok=True)
+            (books / "of-another-mesh").touch()
             for _ in range(2):
                 done = home.paymesh("demo", "--ledger", "postgres", "--transfers", "20", more=given)
                 assert done.returncode == 0, done.stdout + done.stderr
                 assert "servers: none" in done.stdout
+                assert not (books / "of-another-mesh").exists()
             accounts = json.loads(home.paymesh("accounts", "list", "--prefix", "user:", "--json", more=given).stdout)
-        assert len(accounts) == 2 * (21 + 9 + 2)
+        assert len(accounts) == 2 * (21 + 9 + 2 + 1)
     finally:
         remove_cluster(folder / "stores" / "postgres")
         rmtree(folder)

@@ -169,6 +169,25 @@ async def test_a_connection_lost_in_a_transaction_leaves_the_outcome_open(pool: 
         await suicide()
 
 
+async def test_a_connection_lost_while_it_was_held_idle_means_nothing_happened(pool: Pool) -> None:
+    """The pool takes such a connection back by itself; whoever holds it, as a lock is held, finds it taken."""
+    async with pool.acquire() as connection:
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
+        await pool.execute("SELECT pg_terminate_backend($1)", pid)
+
+        async def taken_back() -> bool:
+            try:
+                return connection.is_closed()
+            except asyncpg.InterfaceError:
+                return True
+
+        await until(taken_back, "the end of the connection")
+        with pytest.raises(Transient), database():
+            connection.is_closed()
+        with pytest.raises(Transient), database():
+            await connection.execute("SELECT 1")
+
+
 async def test_a_server_that_says_goodbye_between_two_messages_leaves_the_outcome_open() -> None:
     """Seen when PostgreSQL was killed: its last words came between the driver's preparing and its executing."""
     with pytest.raises(OutcomeUnknown), database():
@@ -194,9 +213,7 @@ async def test_a_fault_of_ours_passes_through_untouched(pool: Pool) -> None:
     """Retrying a wrong statement never mends it."""
     with pytest.raises(asyncpg.UndefinedTableError), database():
         await pool.execute("SELECT * FROM nowhere")
-    async with pool.acquire() as released:
-        pass
     with pytest.raises(asyncpg.InterfaceError), database():
-        await released.execute("SELECT 1")
+        await pool.execute("SELECT $1::int", 1, 2)
     with pytest.raises(KeyError), database():
         raise KeyError

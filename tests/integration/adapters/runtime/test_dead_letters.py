@@ -190,6 +190,7 @@ async def test_every_dead_letter_gets_one_verdict_from_however_many_processes(
         extra = a_job(destination={"elsewhere": a_job().destination["to"]})
         await add(client, extra)
         await result_of(client, extra)
+        await until(lambda: late.counted("paymesh_psp_verdicts_total"), "the count of what was told")
         assert late.counted("paymesh_psp_verdicts_total") == 1
     said = await told(client)
     assert len(said) == 31
