@@ -40,8 +40,8 @@ async def test_a_cap_shared_by_sixty_four_is_reached_to_the_unit_whoever_is_kill
         settled += ended["SETTLED"]
         assert settled == cap // AMOUNT, f"{ended} under a cap of {cap}"
         assert ended["SETTLED"] + ended["REJECTED"] == AT_ONCE
-    assert (await mesh.client.balance(payee)).document["balance_minor"] == settled * AMOUNT
     await mesh.all_up()
+    assert await until(lambda: balance_of(mesh.client, payee), "the payee's balance") == settled * AMOUNT
     report = await check_invariants(
         ledger=mesh.stores.ledger(), pool=mesh.stores.pool, redis=mesh.stores.redis,
         begin=lambda _title, _total: lambda _count: None,
@@ -74,6 +74,11 @@ async def settle(client: Client, operation: dict[str, Any], key: str) -> str:
     answer = await client.send_until_answered(operation, idempotency_key=key, user_id=user_id, timeout_s=150)
     assert answer.accepted, answer.document
     return str((await client.decided(answer.document["id"], timeout_s=150)).document["state"])
+
+
+async def balance_of(client: Client, account: str) -> int | None:
+    """Return what an account holds, in minor units, or None while nobody can say."""
+    return (await client.balance(account)).document.get("balance_minor")
 
 
 async def put_in_force(mesh: Mesh, rule: str, cap: int) -> None:
