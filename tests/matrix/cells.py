@@ -132,4 +132,4 @@ async def _ledger(cell: Cell, folder: Path) -> AsyncIterator[str | None]:
 
 def at_once() -> int:
     """Return how many runs go on at a time; they wait more than they work."""
-    return min(_AT_ONCE_MAX, int(os.environ.get("PAYMESH_MATRIX_AT_ONCE", 2 * (os.cpu_count() or 1))))
+    return min(_AT_ONCE_MAX, int(os.environ.get("PAYMESH_MATRIX_AT_ONCE", os.cpu_count() or 1)))

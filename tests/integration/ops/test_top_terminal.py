@@ -88,7 +88,8 @@ def terminal(mesh: Mesh, stream: None, tmp_path: Path) -> Iterator[Terminal]:
         LC_ALL="C.UTF-8",
         TERM="screen-256color",
     )
-    environ.pop("TMUX", None)
+    for name in ("TMUX", "COLUMNS", "LINES"):  # of a terminal that this one is not, and would be taken for
+        environ.pop(name, None)
     made = Terminal(tmp_path / "tmux")
     subprocess.run(
         ["tmux", "-u", "-S", str(made.socket), "-f", os.devnull, "new-session", "-d", "-x", "120", "-y", "40",
