@@ -21,10 +21,15 @@ _LAST = 32_000
 _TRIES_MAX = 2_000
 
 
-def is_free(port: int) -> bool:
-    """Say whether nobody listens on the loopback port, or holds it."""
+def is_free(port: int, *, counting_remains: bool = False) -> bool:
+    """Say whether nobody listens on the loopback port, or holds it.
+
+    What remains of closed connections keeps nobody from listening who says so with SO_REUSEADDR, but it keeps a port
+    from being held by somebody who was no part of them; `counting_remains`, such a port is not free.
+    """
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # remains of closed connections do not count
+        if not counting_remains:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
@@ -69,7 +74,7 @@ def hold(port: int) -> socket.socket:
     return held
 
 
-def _lease(port: int) -> socket.socket | None:
+def _lease(port: int, *, counting_remains: bool = False) -> socket.socket | None:
     """Return what leases a port until it is closed; None where somebody has the lease, or the port without one."""
     lease = socket.socket(type=socket.SOCK_DGRAM)
     try:
@@ -77,7 +82,7 @@ def _lease(port: int) -> socket.socket | None:
     except OSError:
         lease.close()
         return None
-    if is_free(port):
+    if is_free(port, counting_remains=counting_remains):
         return lease
     lease.close()
     return None
@@ -86,6 +91,6 @@ def _lease(port: int) -> socket.socket | None:
 def _lease_any(*, others: set[int]) -> socket.socket:
     for _ in range(_TRIES_MAX):
         port = random.randint(_FIRST, _LAST)  # noqa: S311 - spread, not secrecy
-        if port not in others and (lease := _lease(port)) is not None:
+        if port not in others and (lease := _lease(port, counting_remains=True)) is not None:
             return lease
     raise ServerFailed(f"no free port between {_FIRST} and {_LAST}")

@@ -1,5 +1,6 @@
 """Ports: leased to one at a time, kept where possible, replaced where not, held against everybody else."""
 
+import random
 import socket
 import subprocess
 import sys
@@ -91,8 +92,24 @@ def test_a_held_port_is_nobody_elses_but_ours_to_share() -> None:
         assert is_free(port)
 
 
+def test_a_port_on_which_connections_have_just_ended_is_given_to_nobody_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were not ours, so that it could not be held; whoever had it may have it again."""
+    with leased_port() as port:
+        pass
+    with socket.create_server(("127.0.0.1", port)) as server, socket.create_connection(("127.0.0.1", port)) as client:
+        server.accept()[0].close()  # whoever closes first has the remains
+        assert not client.recv(1)
+    assert is_free(port)
+    assert not is_free(port, counting_remains=True)
+    monkeypatch.setattr(random, "randint", lambda _first, _last: port)
+    with pytest.raises(ServerFailed, match="no free port"), leased_port():
+        pass
+    with leased_ports(["a"], {"a": port}) as leased:
+        assert leased["a"] == port
+
+
 def test_running_out_of_ports_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """No endless search."""
-    monkeypatch.setattr(ports, "is_free", lambda _: False)
+    monkeypatch.setattr(ports, "is_free", lambda _port, **_how: False)
     with pytest.raises(ServerFailed, match="no free port"), leased_port():
         pass
