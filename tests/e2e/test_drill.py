@@ -104,11 +104,14 @@ def payment_never_arrived(mesh: DrillMesh, book: Runbook) -> None:
 def consumer_breaks(mesh: DrillMesh, book: Runbook) -> None:
     """An orchestrator hangs with an entry in its hands: another takes it over, and the name is forgotten."""
     frozen = mesh.children()["orchestrator-1"]
-    mesh.signal("orchestrator-1", signal.SIGSTOP)
     payments: list[str] = []
 
     def held() -> bool:
-        payments.append(mesh.accepted(PAYMENT))
+        # Stopped while it waits for entries, it is given one: those who wait take turns, for as long as a read waits.
+        mesh.signal("orchestrator-1", signal.SIGCONT)
+        time.sleep(0.2)
+        mesh.signal("orchestrator-1", signal.SIGSTOP)
+        payments.extend(mesh.accepted(PAYMENT) for _ in range(8))
         rows = typed(mesh, "streams", "pending", STREAM)["rows"]
         return any(f"-{frozen}-" in row["hold"]["consumer"] for row in rows)
 
