@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
+import psutil
 import pytest
 
 from adapters.sandbox.client import SandboxControl
@@ -109,7 +110,7 @@ def consumer_breaks(mesh: DrillMesh, book: Runbook) -> None:
     def held() -> bool:
         # Stopped while it waits for entries, it is given one: those who wait take turns, for as long as a read waits.
         mesh.signal("orchestrator-1", signal.SIGCONT)
-        time.sleep(0.2)
+        until_sync(lambda: psutil.Process(frozen).status() == psutil.STATUS_SLEEPING, "a process that waits")
         mesh.signal("orchestrator-1", signal.SIGSTOP)
         payments.extend(mesh.accepted(PAYMENT) for _ in range(8))
         rows = typed(mesh, "streams", "pending", STREAM)["rows"]
