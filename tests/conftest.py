@@ -17,7 +17,11 @@ from ops.embedded.ports import leased_port
 from ops.embedded.postgres import postgres, postgres_url, remove_cluster
 from ops.embedded.tigerbeetle import tigerbeetle, tigerbeetle_binary
 from ops.embedded.valkey import valkey, valkey_url
+from shared.db.migrations import migrate
 from shared.db.pool import Pool, open_pool
+from shared.ledger.batcher import TigerBeetleLedger
+from shared.ledger.port import Ledger
+from shared.ledger.postgres import MIGRATIONS, PostgresLedger
 from shared.sealing import KeyRing
 from tests.databases import Databases
 from tests.ports import Lease
@@ -151,3 +155,27 @@ def tigerbeetle_addresses() -> Iterator[str]:
     """
     with running_tigerbeetle() as addresses:
         yield addresses
+
+
+@pytest_asyncio.fixture
+async def postgres_ledger(database: str, pool: Pool) -> AsyncIterator[PostgresLedger]:
+    """The ledger over PostgreSQL, in the test's database."""
+    await migrate(database, directory=MIGRATIONS)
+    opened = PostgresLedger(pool)
+    yield opened
+    await opened.close()
+
+
+@pytest_asyncio.fixture
+async def tigerbeetle_ledger(tigerbeetle_addresses: str) -> AsyncIterator[TigerBeetleLedger]:
+    """The ledger over TigerBeetle, on the session's server: ids have to be the test's own."""
+    opened = TigerBeetleLedger(tigerbeetle_addresses)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(params=["postgres", pytest.param("tigerbeetle", marks=pytest.mark.tigerbeetle)])
+def ledger(request: pytest.FixtureRequest) -> Ledger:
+    """Each ledger in turn."""
+    opened: Ledger = request.getfixturevalue(f"{request.param}_ledger")
+    return opened

@@ -1,30 +1,12 @@
 """The stores and the intake that orchestrator tests stand on; every test runs on both ledgers."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 import pytest_asyncio
 
-from shared.db.migrations import migrate
 from shared.db.pool import Pool
-from shared.ledger.open import open_ledger
 from shared.ledger.port import Ledger
-from shared.ledger.postgres import MIGRATIONS
 from tests.integration.orchestrator.saga import Saga
 from tests.integration.orchestrator.world import World
-
-
-@pytest_asyncio.fixture(params=["postgres", pytest.param("tigerbeetle", marks=pytest.mark.tigerbeetle)])
-async def ledger(request: pytest.FixtureRequest, database: str, pool: Pool) -> AsyncIterator[Ledger]:
-    """Each ledger in turn."""
-    addresses = None
-    if request.param == "tigerbeetle":
-        addresses = request.getfixturevalue("tigerbeetle_addresses")
-    else:
-        await migrate(database, directory=MIGRATIONS)
-    opened = open_ledger(pool=pool, tigerbeetle_addresses=addresses)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

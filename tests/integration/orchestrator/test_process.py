@@ -1,7 +1,6 @@
 """The orchestrator as it is wired: every partition is read, those too that are added while it runs."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
@@ -12,12 +11,10 @@ from orchestrator.main import serve
 from orchestrator.settings import OrchestratorSettings
 from shared import mesh
 from shared.contracts import Action, Envelope, Kind, OpenAccountMessage
-from shared.db.migrations import migrate
 from shared.db.pool import Pool
 from shared.ledger.mesh_mark import TickingLedger
-from shared.ledger.open import open_ledger
 from shared.ledger.port import Ledger
-from shared.ledger.postgres import MIGRATIONS
+from shared.ledger.postgres import PostgresLedger
 from shared.psp import write_manifest
 from shared.streams import keys
 from shared.streams.accept import append
@@ -26,13 +23,10 @@ from tests.integration.orchestrator.world import World, new_id
 from tests.waiting import until
 
 
-@pytest_asyncio.fixture
-async def ledger(database: str, pool: Pool) -> AsyncIterator[Ledger]:
+@pytest.fixture
+def ledger(postgres_ledger: PostgresLedger) -> Ledger:
     """The ledger of a mesh of its own; whole meshes on TigerBeetle run in tests/chaos."""
-    await migrate(database, directory=MIGRATIONS)
-    opened = open_ledger(pool=pool, tigerbeetle_addresses=None)
-    yield opened
-    await opened.close()
+    return postgres_ledger
 
 
 @pytest_asyncio.fixture

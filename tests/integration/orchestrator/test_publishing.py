@@ -1,9 +1,9 @@
 """What an orchestrator publishes is committed by then: whoever is told may read, and finds no less than it was told."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
+import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
@@ -12,12 +12,10 @@ from orchestrator.main import serve
 from orchestrator.settings import OrchestratorSettings
 from shared import mesh
 from shared.contracts import Envelope, IntentMessage, Kind
-from shared.db.migrations import migrate
 from shared.db.pool import Pool
 from shared.ledger.mesh_mark import TickingLedger
-from shared.ledger.open import open_ledger
 from shared.ledger.port import Ledger
-from shared.ledger.postgres import MIGRATIONS
+from shared.ledger.postgres import PostgresLedger
 from shared.states import TERMINAL, IntentState
 from shared.streams import keys
 from shared.streams.accept import append
@@ -33,13 +31,10 @@ CREATE CONSTRAINT TRIGGER dawdle AFTER INSERT OR UPDATE ON pm.intent DEFERRABLE 
 """
 
 
-@pytest_asyncio.fixture
-async def ledger(database: str, pool: Pool) -> AsyncIterator[Ledger]:
+@pytest.fixture
+def ledger(postgres_ledger: PostgresLedger) -> Ledger:
     """The ledger that shares the database, so that it commits as slowly."""
-    await migrate(database, directory=MIGRATIONS)
-    opened = open_ledger(pool=pool, tigerbeetle_addresses=None)
-    yield opened
-    await opened.close()
+    return postgres_ledger
 
 
 @pytest_asyncio.fixture

@@ -3,30 +3,27 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from ops.install import install
 from shared.config import StoreSettings
-from shared.db.migrations import migrate
 from shared.db.pool import Pool
 from shared.ledger.open import open_ledger
 from shared.ledger.port import Ledger
-from shared.ledger.postgres import MIGRATIONS
+from shared.ledger.postgres import PostgresLedger
 from shared.sealing import generate
 from tests.integration.orchestrator.saga import Saga
 from tests.integration.orchestrator.world import World
 from tests.integration.reconciler.settlement.scene import Scene
 
 
-@pytest_asyncio.fixture
-async def ledger(database: str, pool: Pool) -> AsyncIterator[Ledger]:
+@pytest.fixture
+def ledger(postgres_ledger: PostgresLedger) -> Ledger:
     """The ledger in PostgreSQL: what lines do is the same on either."""
-    await migrate(database, directory=MIGRATIONS)
-    opened = open_ledger(pool=pool, tigerbeetle_addresses=None)
-    yield opened
-    await opened.close()
+    return postgres_ledger
 
 
 @pytest_asyncio.fixture
